@@ -1,0 +1,46 @@
+# The verbs, the same for a person and for CI. Each does its own set-up first.
+#   make demo   the main job on real weights and real data    make check   lint, types, imports, style
+#   make test   the fast tests                                make fix     format, mend what is mendable
+
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test test-all check fix lock clean
+
+PYTHON ?=
+BIN := .venv/bin
+# The name of the stamp carries the contents that decided the installation.
+STAMP := .venv/.setup-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
+
+help:
+	@sed -n '1,3s/^# *//p' Makefile
+
+setup: $(STAMP)
+
+$(STAMP):
+	@.ci/setup $(STAMP) $(PYTHON)
+
+demo: setup
+	$(BIN)/lepton demo
+
+test: setup
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: setup
+	$(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest tests/test_style.py tests/test_imports.py
+
+fix: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Resolve anew from pyproject.toml, in a throw-away environment, and write the exact versions down.
+lock:
+	.ci/lock $(PYTHON)
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,51 @@
+"""A trained model, data and a budget in; the fastest artifact proven to meet the budget out.
+
+The public names are loaded when they are first used, so that importing this package loads no
+engine, no compiler and no compression library.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lepton_ai.bundle.load import load as load
+    from lepton_ai.errors import LeptonError as LeptonError
+    from lepton_ai.errors import UserError as UserError
+    from lepton_ai.graph.inspect import inspect_graph as inspect
+    from lepton_ai.pipeline.optimize import optimize as optimize
+    from lepton_ai.plan.budget import Budget as Budget
+
+    __version__: str
+
+__all__ = ["Budget", "LeptonError", "UserError", "__version__", "inspect", "load", "optimize"]
+
+_TARGETS = {
+    "Budget": "lepton_ai.plan.budget:Budget",
+    "LeptonError": "lepton_ai.errors:LeptonError",
+    "UserError": "lepton_ai.errors:UserError",
+    "inspect": "lepton_ai.graph.inspect:inspect_graph",
+    "load": "lepton_ai.bundle.load:load",
+    "optimize": "lepton_ai.pipeline.optimize:optimize",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """The public ``name``, loaded on first use (PEP 562)."""
+    value: Any
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value = version("lepton-ai")
+    elif name in _TARGETS:
+        from importlib import import_module
+
+        module, _, attribute = _TARGETS[name].partition(":")
+        value = getattr(import_module(module), attribute)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names, loaded or not."""
+    return sorted({*globals(), *__all__})

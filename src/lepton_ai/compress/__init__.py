@@ -1,0 +1,1 @@
+"""Smaller and measurably different: one algorithm per file."""

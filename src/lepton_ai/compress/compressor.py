@@ -1,0 +1,37 @@
+"""What a compressor is, and the registry it is found in."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from pathlib import Path
+
+from lepton_ai.engines.engine import Availability
+from lepton_ai.model.signature import Arrays
+from lepton_ai.registry import Registry
+
+
+class Compressor(ABC):
+    """ONNX file to smaller ONNX file, whose answers may differ."""
+
+    name: str
+    #: Whether the algorithm looks at calibration samples.
+    needs_calibration: bool = True
+
+    @abstractmethod
+    def available(self) -> Availability:
+        """Whether what it stands on is installed."""
+
+    @abstractmethod
+    def compress(self, source: Path, target: Path, calibration: Iterable[Arrays]) -> None:
+        """Read ``source``, write the compressed graph to ``target`` (weights stored small).
+
+        ``calibration`` can be iterated more than once; each item is the inputs of one call.
+
+        Raises:
+            ModelError: the algorithm cannot take this graph; the message says why.
+        """
+
+
+compressors: Registry[type[Compressor]] = Registry("compressors", extra="optimize")
+compressors.register("int8-dynamic", "lepton_ai.compress.int8_dynamic:Int8Dynamic")
+compressors.register("int8-static-ort", "lepton_ai.compress.int8_static_ort:Int8StaticOrt")
+compressors.register("int8-static-nncf", "lepton_ai.compress.int8_static_nncf:Int8StaticNncf")

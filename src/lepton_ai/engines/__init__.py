@@ -1,0 +1,1 @@
+"""Graphs to executables: one engine per file, none of them trusted to be the fastest."""

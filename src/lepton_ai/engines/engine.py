@@ -1,0 +1,80 @@
+"""What an engine is: it turns an ONNX file into something that runs on this machine."""
+
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from lepton_ai.model.signature import Arrays
+from lepton_ai.registry import Registry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Availability:
+    """Whether an engine runs here; if not, why, and the one command that would change it."""
+
+    ok: bool
+    reason: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnginePlan:
+    """How an engine is to run a graph: ``threads`` cores, and arithmetic in ``precision``.
+
+    ``precision`` is ``"fp32"`` or ``"bf16"``; an int8 graph carries its own quantisation, and the
+    precision then says how the rest of it is computed.
+    """
+
+    threads: int = 1
+    precision: str = "fp32"
+
+    def to_json(self) -> dict[str, Any]:
+        """A dictionary of plain JSON values, the keyword arguments of this class."""
+        return asdict(self)
+
+
+class Executable(ABC):
+    """A graph compiled by one engine for one machine."""
+
+    @abstractmethod
+    def run(self, inputs: Arrays) -> Arrays:
+        """The outputs of one call, under the graph's own names; ``inputs`` are not changed.
+
+        Raises:
+            EngineError: the engine failed on these inputs.
+        """
+
+    def close(self) -> None:  # noqa: B027  most engines free everything with the object
+        """Give back what the engine holds."""
+
+
+class Engine(ABC):
+    """A way to run ONNX graphs."""
+
+    name: str
+    #: Whether a bundle may carry this engine; the reference is for checking only.
+    ships: bool = True
+
+    @abstractmethod
+    def available(self) -> Availability:
+        """Whether this engine runs here; imports nothing heavy when it does not."""
+
+    @abstractmethod
+    def precisions(self) -> tuple[str, ...]:
+        """The precisions that this machine computes faster or as fast, ``"fp32"`` first."""
+
+    @abstractmethod
+    def load(self, path: Path, plan: EnginePlan) -> Executable:
+        """Compile the ONNX file at ``path``.
+
+        Raises:
+            EngineUnavailableError: the engine is not installed here.
+            EngineError: the engine refuses the graph; the message carries its reason.
+        """
+
+
+engines: Registry[type[Engine]] = Registry("engines", extra="all")
+engines.register("onnxruntime", "lepton_ai.engines.onnxruntime:OnnxRuntime")
+engines.register("openvino", "lepton_ai.engines.openvino:OpenVino")
+engines.register("reference", "lepton_ai.engines.reference:Reference")

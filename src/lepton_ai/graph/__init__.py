@@ -1,0 +1,1 @@
+"""Graph in, equal graph out: analyse, rewrite, and let nothing through that changes an answer."""

@@ -1,0 +1,55 @@
+"""Graphs from and to ONNX files, read lazily and written whole or not at all."""
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import onnx_ir as ir
+
+from lepton_ai.errors import ModelError
+
+#: A protobuf message ends at 2 GiB; weights beyond this go to a file beside the graph, which leaves
+#: the rest of the message room to spare.
+MOST_BYTES_IN_ONE_FILE = 1_900_000_000
+
+
+def load_graph(source: Path) -> ir.Model:
+    """The graph in ``source``, weights mapped rather than read.
+
+    Raises:
+        ModelError: the file is not an ONNX graph; :mod:`lepton_ai.formats` says more about why.
+    """
+    try:
+        return ir.load(source)
+    except OSError as failure:
+        raise ModelError(f"{source} cannot be read: {failure}") from failure
+    except Exception as failure:  # the parsers under this raise whatever they happen to
+        raise ModelError(f"{source} is not an ONNX graph: {failure}") from failure
+
+
+def save_graph(model: ir.Model, target: Path) -> None:
+    """Write ``model`` to ``target``; ``target`` appears complete or does not appear."""
+    weights = sum(
+        value.const_value.nbytes
+        for graph in model.graphs()
+        for value in graph.initializers.values()
+        if value.const_value is not None
+    )
+    beside = f"{target.name}.data" if weights > MOST_BYTES_IN_ONE_FILE else None
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}.unfinished")
+    try:
+        # A graph names its weights' file in itself, so that file gets its last name at once.
+        ir.save(model, unfinished, format="protobuf", external_data=beside)
+        unfinished.replace(target)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def operator_counts(model: ir.Model) -> Counter[str]:
+    """How many nodes of each operator there are, subgraphs included, functions not."""
+    return Counter(operator_name(node) for node in model.graph.all_nodes())
+
+
+def operator_name(node: ir.Node) -> str:
+    """The operator of ``node``, with its domain where that is not ONNX's own."""
+    return f"{node.domain}.{node.op_type}" if node.domain not in ("", "ai.onnx") else node.op_type

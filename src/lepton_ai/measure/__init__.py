@@ -1,0 +1,1 @@
+"""Executable and samples in, fair and repeatable numbers out. Nothing here prints."""

@@ -1,0 +1,52 @@
+"""The functions that a child process runs to load, time and question one executable."""
+
+import resource
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lepton_ai.engines.engine import EnginePlan, Executable, engines
+from lepton_ai.model.signature import Arrays
+
+_NANOSECONDS_PER_MILLISECOND = 1e6
+_KILOBYTES_PER_MEGABYTE = 1000.0
+_held: dict[str, Executable] = {}
+
+
+def load(engine: str, path: str, plan: Mapping[str, Any]) -> float:
+    """Compile the graph and keep it; the seconds that took."""
+    kind = engines.get(engine)()
+    start = time.perf_counter()
+    _held["it"] = kind.load(Path(path), EnginePlan(**plan))
+    return time.perf_counter() - start
+
+
+def clock(feeds: Sequence[Arrays]) -> list[float]:
+    """Milliseconds of each call, one after the other."""
+    return clock_executable(_held["it"], feeds)
+
+
+def answer(feeds: Sequence[Arrays]) -> list[Arrays]:
+    """The outputs of each call."""
+    executable = _held["it"]
+    return [executable.run(feed) for feed in feeds]
+
+
+def peak_memory_mb() -> float:
+    """The largest resident size that this process has had, megabytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if sys.platform == "darwin":  # bytes there, kilobytes elsewhere
+        peak = peak // 1024
+    return peak * 1024 / 1000 / _KILOBYTES_PER_MEGABYTE
+
+
+def clock_executable(executable: Executable, feeds: Sequence[Arrays]) -> list[float]:
+    """Milliseconds of each call on an executable at hand."""
+    times = []
+    for feed in feeds:
+        start = time.perf_counter_ns()
+        executable.run(feed)
+        times.append((time.perf_counter_ns() - start) / _NANOSECONDS_PER_MILLISECOND)
+    return times

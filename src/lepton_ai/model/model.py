@@ -1,0 +1,35 @@
+"""One network as Lepton holds it."""
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lepton_ai.model.processing import Processing
+from lepton_ai.model.signature import Signature
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A network as an ONNX file on disk, with what is known about it.
+
+    ``path`` is a self-contained ONNX file in a working folder, so that every engine, quantiser and
+    child process reads the same bytes. ``module`` is the ``torch.nn.Module`` it was exported from,
+    where there is one: its owner's baseline, called with one tensor per input, by position, in the
+    order of ``signature.inputs``. ``notes`` are sentences the owner should read.
+    """
+
+    name: str
+    path: Path
+    signature: Signature
+    processing: Processing | None = None
+    module: Any | None = None
+    source_format: str = "onnx"
+    notes: tuple[str, ...] = field(default=())
+
+    def content_key(self) -> str:
+        """A hash of the network's bytes and of its processing."""
+        whole = hashlib.sha256(self.path.read_bytes())
+        if self.processing is not None:
+            whole.update(repr(sorted(self.processing.settings().items())).encode())
+        return whole.hexdigest()

@@ -1,0 +1,208 @@
+"""A trained model, data and a budget in; a measured, certified bundle out."""
+
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lepton_ai.bundle.pack import BundleContents, pack
+from lepton_ai.data.bind import bind
+from lepton_ai.data.choose import choose_metric
+from lepton_ai.data.raw import RawData
+from lepton_ai.data.source import read_data
+from lepton_ai.data.split import split
+from lepton_ai.engines.eager import Eager
+from lepton_ai.errors import ModelError
+from lepton_ai.formats.read import read
+from lepton_ai.graph.gate import check_equal
+from lepton_ai.measure.machine import fingerprint
+from lepton_ai.measure.size import parts
+from lepton_ai.model.model import Model
+from lepton_ai.model.signature import Arrays
+from lepton_ai.pipeline.record import record_of
+from lepton_ai.pipeline.result import Result
+from lepton_ai.plan.bench import Bench
+from lepton_ai.plan.budget import Budget
+from lepton_ai.plan.finals import conclude
+from lepton_ai.plan.job import Event, Job, Progress
+from lepton_ai.plan.journal import Journal, content_key
+from lepton_ai.plan.oracle import Oracle
+from lepton_ai.plan.outcome import Outcome
+from lepton_ai.plan.search import Search
+from lepton_ai.report.render import render
+
+_EXPORT_RTOL = 1e-3
+_EXPORT_ATOL = 1e-5
+_EXPORT_SAMPLES = 8
+_EXAMPLE_ROWS = 2
+_BUNDLE = "bundle.lepton"
+
+
+def optimize(
+    model: Any,
+    data: Any,
+    *,
+    metric: Any = None,
+    budget: Budget | None = None,
+    text: str | None = None,
+    label: str | None = None,
+    progress: Progress | None = None,
+) -> Result:
+    """The fastest artifact of ``model`` that is proven to meet ``budget`` on this machine.
+
+    ``model`` is an ONNX file, a Hugging Face folder or a ``torch.nn.Module``. ``data`` is a file or
+    folder (``.npz``, CSV or Parquet with the columns ``text`` and ``label``, one folder of images
+    per class) or arrays by input name, first axis the samples. ``metric`` is a name, a
+    ``file.py:function`` or a function; accuracy where there are labels, otherwise agreement with
+    the original. Trials are journalled by content: the same call again goes on, or returns at once.
+
+    Raises:
+        UserError: the model, data, metric or budget cannot be used; the message says why.
+    """
+    started = time.monotonic()
+    tell = progress or _silent
+    budget = (budget or Budget()).check()
+    tell(Event(stage="read", text=str(model) if isinstance(model, str | Path) else "module"))
+    raw = read_data(data, text=text, label=label)
+    with tempfile.TemporaryDirectory(prefix="lepton-") as folder:
+        held = read(model, Path(folder), _example(raw))
+        job = _bind(held, raw, metric, budget, started, tell)
+        key = json.dumps([budget.to_json(), job.threads], sort_keys=True)
+        finished = _finished(job.journal, key)
+        return finished or _search(job, key)
+
+
+def _bind(
+    model: Model, raw: RawData, metric: Any, budget: Budget, started: float, tell: Progress
+) -> Job:
+    """Everything that a search needs, with the model's file moved in beside the journal."""
+    samples = bind(raw, model.signature, model.processing)
+    chosen = choose_metric(metric, samples.labels)
+    machine = fingerprint()
+    key = content_key(
+        (model.content_key(), samples.content_key(), chosen.content_key(), machine.key)
+    )
+    journal = Journal(key)
+    return Job(
+        model=_kept(model, journal.folder),
+        samples=samples,
+        split=split(samples),
+        metric=chosen,
+        budget=budget,
+        machine=machine,
+        journal=journal,
+        threads=machine.cores,
+        started=started,
+        progress=tell,
+    )
+
+
+def _search(job: Job, key: str) -> Result:
+    with closing(Oracle(job)) as oracle:
+        if job.model.module is not None:
+            _check_export(job, oracle)
+        search = Search(job=job, oracle=oracle, bench=Bench(job, oracle), trials=[])
+        search.run()
+        outcome = conclude(search)
+        described = job.metric.describe(oracle.tune_outputs, oracle.tune_labels)
+    seconds = time.monotonic() - job.started
+    record = record_of(job, outcome, seconds=seconds, described=described)
+    staged = _stage(job, outcome, record)
+    record["staged"] = staged.parent.name
+    job.journal.record_result(key, record)
+    return Result(record=_public(record), staged=staged)
+
+
+def _silent(_: Event) -> None:
+    """No progress is shown."""
+
+
+def _example(raw: RawData) -> Arrays | None:
+    """A few rows for an exporter to trace with; PyTorch's own width for floats."""
+    if raw.arrays is None:
+        return None
+    rows = {name: array[:_EXAMPLE_ROWS] for name, array in raw.arrays.items()}
+    return {
+        name: array.astype("float32") if array.dtype == "float64" else array
+        for name, array in rows.items()
+    }
+
+
+def _kept(model: Model, folder: Path) -> Model:
+    """The model with its file beside the journal, moved there in one step."""
+    home = folder / "model"
+    if not home.exists():
+        partial = Path(tempfile.mkdtemp(prefix=".model.", dir=folder))
+        for part in parts(model.path):
+            shutil.copyfile(part, partial / part.name)
+        try:
+            partial.replace(home)
+        except OSError:  # another search of the same model was first
+            shutil.rmtree(partial, ignore_errors=True)
+    return replace(model, path=home / model.path.name)
+
+
+def _finished(journal: Journal, key: str) -> Result | None:
+    """The result of the same search, if it has ended and its bundle is still in the cache."""
+    record = journal.result(key)
+    if record is None:
+        return None
+    staged = journal.folder / "bundles" / record["staged"] / _BUNDLE
+    return Result(record=_public(record), staged=staged) if staged.is_dir() else None
+
+
+def _public(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in record.items() if name != "staged"}
+
+
+def _check_export(job: Job, oracle: Oracle) -> None:
+    """Raise :class:`ModelError` unless the exported graph answers as the live module does."""
+    indices = [int(index) for index in oracle.tune[:_EXPORT_SAMPLES]]
+    calls = list(job.samples.calls(indices))
+    module = Eager(job.model, job.threads)
+    verdict = check_equal(
+        [module.run(call) for call in calls],
+        oracle.runner.answer(calls),
+        rtol=_EXPORT_RTOL,
+        atol=_EXPORT_ATOL,
+    )
+    if not verdict.equal:
+        raise ModelError(
+            f"the graph exported from {job.model.name} does not answer as the module does "
+            f"({verdict.why}); does its forward depend on values or on training mode?"
+        )
+
+
+def _stage(job: Job, outcome: Outcome, record: Mapping[str, Any]) -> Path:
+    """Pack the bundle in the cache, from where it is copied to wherever it is wanted."""
+    home = job.journal.folder / "bundles"
+    home.mkdir(exist_ok=True)
+    best = outcome.best
+    companions = tuple(p for p in parts(outcome.artifact) if p != outcome.artifact)
+    contents = BundleContents(
+        artifact=outcome.artifact,
+        artifact_data=companions,
+        name=job.model.name,
+        signature=job.model.signature,
+        engine=best.recipe.engine,
+        plan=best.recipe.plan,
+        golden=outcome.golden,
+        processing=job.model.processing,
+        status=outcome.status,
+        metric=record["metric"],
+        recipe=best.recipe.to_json(),
+        measurements={
+            "baseline": record["baseline"]["measurement"],
+            "best": record["best"]["measurement"],
+        },
+        certificate=record["certificate"],
+        report_html=render(record),
+        machine=record["machine"],
+    )
+    target = Path(tempfile.mkdtemp(prefix=f"{best.recipe.key}-", dir=home)) / _BUNDLE
+    return pack(contents, target)

@@ -1,0 +1,93 @@
+"""An outcome as one JSON document: what ``--json`` prints, the report shows, the journal keeps."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lepton_ai.measure.measurement import Measurement
+from lepton_ai.plan.job import Job
+from lepton_ai.plan.outcome import Outcome, Standing
+from lepton_ai.plan.trial import FRONT, SHIPPED
+
+SCHEMA = 1
+
+
+def record_of(job: Job, outcome: Outcome, *, seconds: float, described: str) -> dict[str, Any]:
+    """The document; ``described`` says in words what the metric scored."""
+    best = outcome.best
+    assert best.measurement is not None, "what ships was measured"
+    entry = best.to_json()
+    entry["speedup"] = _times(outcome.baseline_measurement, best.measurement)
+    entry["speedup_over_plain"] = {
+        standing.name: standing.latency.p50_ms / best.measurement.latency.p50_ms
+        for standing in outcome.plain
+    }
+    entry["bytes_of_baseline"] = (
+        best.measurement.bytes_on_disk / outcome.baseline_measurement.bytes_on_disk
+    )
+    tried = [trial.to_json() for trial in outcome.trials]
+    return {
+        "schema": SCHEMA,
+        "name": job.model.name,
+        "status": outcome.status,
+        "why": outcome.why,
+        "metric": {"name": job.metric.name, "describe": described},
+        "budget": job.budget.to_json(),
+        "baseline": {
+            "name": outcome.baseline.name,
+            "recipe": outcome.baseline.name,
+            "measurement": outcome.baseline_measurement.to_json(),
+        },
+        "plain": [_standing(standing) for standing in outcome.plain],
+        "best": entry,
+        "front": [trial for trial in tried if trial["verdict"] in (FRONT, SHIPPED)],
+        "tried": tried,
+        "certificate": outcome.certificate.to_json(),
+        "bundle": None,
+        "machine": job.machine.to_json(),
+        "seconds": seconds,
+        "samples": {
+            "calibrate": len(job.split.calibrate),
+            "tune": len(job.split.tune),
+            "certify": len(job.split.certify),
+            "certified_on": outcome.certified_on,
+        },
+        "rewrites": _rewrites(outcome),
+        "notes": list(job.model.notes),
+    }
+
+
+def _times(baseline: Measurement, best: Measurement) -> float:
+    return baseline.latency.p50_ms / best.latency.p50_ms
+
+
+def _standing(standing: Standing) -> dict[str, Any]:
+    return {
+        "name": standing.name,
+        "recipe": standing.recipe and standing.recipe.to_json(),
+        "latency": vars(standing.latency),
+    }
+
+
+def _rewrites(outcome: Outcome) -> list[dict[str, Any]]:
+    """What each rewrite did, with the gate's word on its result."""
+    rows = []
+    for name, done in outcome.rewritten.items():
+        tried = [
+            trial
+            for trial in outcome.trials
+            if trial.recipe.compressor is None
+            and trial.recipe.plan.precision == "fp32"
+            and trial.recipe.rewrites[-1:] == (name,)
+        ]
+        equal = any(trial.equal for trial in tried)
+        rows.append({**_plain(done), "equal": equal, "why": "; ".join(t.why for t in tried[:1])})
+    return rows
+
+
+def _plain(done: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "name": done.get("name", ""),
+        "fired": list(done.get("fired", ())),
+        "nodes_before": done.get("nodes_before"),
+        "nodes_after": done.get("nodes_after"),
+    }

@@ -1,0 +1,103 @@
+"""The graphs that recipes need, each made once, in a child process, and kept with the journal."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lepton_ai.errors import ModelError
+from lepton_ai.measure.child import Child
+from lepton_ai.model.signature import Arrays
+from lepton_ai.plan.graph_process import CalibrationFolder
+from lepton_ai.plan.job import Job
+from lepton_ai.plan.recipe import Recipe
+
+_PROCESS = "lepton_ai.plan.graph_process"
+_MOST_CALIBRATION_CALLS = 300
+
+
+class Graphs:
+    """Makes the ONNX file of a recipe, or says why it cannot be made."""
+
+    def __init__(self, job: Job, *, timeout: float) -> None:
+        self._job = job
+        self._folder = job.journal.folder / "graphs"
+        self._timeout = timeout
+        self.rewritten: dict[str, dict[str, Any]] = {}
+
+    def path(self, recipe: Recipe) -> Path:
+        """The graph of ``recipe``, made if it is not there yet.
+
+        Raises:
+            ModelError: the rewrite or the compressor cannot take the graph.
+            WorkerError: it crashed, or took longer than allowed.
+        """
+        path = self._rewrite(recipe.rewrites)
+        if recipe.compressor is None:
+            return path
+        return self._make(
+            recipe.graph_key, "compress", recipe.compressor, path, str(self._calibration())
+        )[0]
+
+    def idle(self, recipe: Recipe) -> str | None:
+        """The last rewrite of a recipe that has no other step, if it found nothing to do."""
+        if recipe.compressor is not None or not recipe.rewrites:
+            return None
+        self.path(recipe)
+        last = recipe.rewrites[-1]
+        return None if self.rewritten.get(last, {}).get("fired", True) else last
+
+    def _rewrite(self, names: tuple[str, ...]) -> Path:
+        path = self._job.model.path
+        for depth, name in enumerate(names, start=1):
+            path, done = self._make("+".join((*names[:depth], "plain")), "rewrite", name, path)
+            if done is not None:
+                self.rewritten[name] = done
+        return path
+
+    def _make(self, key: str, verb: str, name: str, source: Path, *more: str) -> tuple[Path, Any]:
+        """Run one step in a child, into a folder that appears only when it is whole."""
+        target = self._folder / key / "model.onnx"
+        if target.exists():
+            return target, self._job.journal.trial(f"{verb}:{key}")
+        partial = self._folder / f".{key}.{os.getpid()}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        try:
+            with Child(self._job.journal.folder / "log.txt", title=name) as child:
+                done = child.call(
+                    f"{_PROCESS}:{verb}",
+                    name,
+                    str(source),
+                    str(partial / "model.onnx"),
+                    *more,
+                    timeout=self._timeout,
+                )
+            if not (partial / "model.onnx").exists():
+                raise ModelError(f"{name} wrote no graph")
+            self._job.journal.record_trial(f"{verb}:{key}", done or {})
+            partial.replace(target.parent)
+        except OSError:  # another search made the same graph first
+            if not target.exists():
+                raise
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        return target, done
+
+    def _calibration(self) -> Path:
+        folder = self._job.journal.folder / "calibration"
+        if not folder.exists():
+            partial = folder.with_name(f".calibration.{os.getpid()}.partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            CalibrationFolder(partial).write(self._calls())
+            try:
+                partial.replace(folder)
+            except OSError:  # another search wrote the same calls first
+                shutil.rmtree(partial, ignore_errors=True)
+        return folder
+
+    def _calls(self) -> Iterator[Arrays]:
+        samples = self._job.samples
+        indices = self._job.split.calibrate[: _MOST_CALIBRATION_CALLS * samples.per_call]
+        return samples.calls([int(index) for index in indices])

@@ -1,0 +1,46 @@
+"""What a search is about, and how it tells what it is doing."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lepton_ai.data.metric import Metric
+from lepton_ai.data.samples import Samples
+from lepton_ai.data.split import Split
+from lepton_ai.measure.machine import Machine
+from lepton_ai.model.model import Model
+from lepton_ai.plan.budget import Budget
+from lepton_ai.plan.journal import Journal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One line of progress: what is being done, how far along, and the best so far in words."""
+
+    stage: str
+    text: str
+    done: int = 0
+    total: int = 0
+    best: str = ""
+
+
+Progress = Callable[[Event], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A model bound to its samples, with the metric, the budget, and where to keep things.
+
+    ``threads`` is the most that an engine may use; ``started`` is the monotonic second at which
+    the search began, from which the minutes of the budget run.
+    """
+
+    model: Model
+    samples: Samples
+    split: Split
+    metric: Metric
+    budget: Budget
+    machine: Machine
+    journal: Journal
+    threads: int
+    started: float
+    progress: Progress

@@ -1,0 +1,61 @@
+"""A recipe: the steps that made an artifact, in order."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lepton_ai.engines.engine import EnginePlan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How an artifact is made from the original graph: rewrites, a compressor, an engine's plan.
+
+    The forms follow: rewrites and the compressor take a graph and give a graph; the engine takes a
+    graph and gives an executable.
+    """
+
+    engine: str
+    plan: EnginePlan
+    rewrites: tuple[str, ...] = ()
+    compressor: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The recipe in words, unique within a search."""
+        cores = "1 thread" if self.plan.threads == 1 else f"{self.plan.threads} threads"
+        form = self.compressor or self.plan.precision
+        if self.compressor and self.plan.precision != "fp32":
+            form += f"+{self.plan.precision}"
+        return " · ".join((*self.rewrites, form, self.engine, cores))
+
+    @property
+    def key(self) -> str:
+        """A short hash of everything in the recipe."""
+        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def graph_key(self) -> str:
+        """A file-system name for the graph, shared by recipes that differ in the engine alone."""
+        return "+".join((*self.rewrites, self.compressor or "plain"))
+
+    def to_json(self) -> dict[str, Any]:
+        """A dictionary of plain JSON values; the inverse of :meth:`from_json`."""
+        return {
+            "rewrites": list(self.rewrites),
+            "compressor": self.compressor,
+            "engine": self.engine,
+            "plan": self.plan.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> "Recipe":
+        """The inverse of :meth:`to_json`."""
+        return cls(
+            engine=record["engine"],
+            plan=EnginePlan(**record["plan"]),
+            rewrites=tuple(record["rewrites"]),
+            compressor=record["compressor"],
+        )

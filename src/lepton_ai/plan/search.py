@@ -1,0 +1,104 @@
+"""From a job to an outcome: stages of recipes, cheap before dear, raced, then certified.
+
+The order of the stages: the plain graph in every engine; rewrites behind the gate; lower precision;
+compressors; the fastest few on one thread. After each trial the best so far is known, so the search
+can stop whenever its minutes run out.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from lepton_ai.errors import ModelError
+from lepton_ai.plan import space
+from lepton_ai.plan.bench import Bench
+from lepton_ai.plan.job import Event, Job
+from lepton_ai.plan.oracle import Oracle
+from lepton_ai.plan.recipe import Recipe
+from lepton_ai.plan.trial import CANDIDATE, FAILED, Trial
+
+_SHARE_OF_TRIALS = 0.6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """A search in progress: the trials so far, and what measures more of them."""
+
+    job: Job
+    oracle: Oracle
+    bench: Bench
+    trials: list[Trial]
+
+    def run(self) -> None:
+        """Try every stage, as far as the minutes of the budget go."""
+        threads = self.job.threads
+        stages: list[tuple[str, Callable[[], list[Recipe]]]] = [
+            ("plain engines", lambda: space.plain(threads)),
+            ("rewrites", lambda: space.rewritten(threads)),
+            ("lower precision", lambda: space.lower_precision(threads, self._base())),
+            ("int8", lambda: space.compressed(threads, self._base())),
+            ("one thread", lambda: space.one_thread(in_order(self.trials, self.job))),
+        ]
+        for name, recipes in stages:
+            self._stage(name, recipes())
+        if not any(trial.equal for trial in self.trials):
+            reasons = "; ".join(f"{trial.name}: {trial.why}" for trial in self.trials)
+            raise ModelError(f"no engine answers as the original does: {reasons}")
+
+    def minutes_left(self) -> float:
+        """What is left of the budget's minutes."""
+        return self.job.budget.minutes - (time.monotonic() - self.job.started) / 60
+
+    def _base(self) -> tuple[str, ...]:
+        return space.base_of(self.trials)
+
+    def _stage(self, name: str, recipes: Sequence[Recipe]) -> None:
+        for done, recipe in enumerate(recipes):
+            best = best_of(self.trials, self.job)
+            if best is not None and not self._time_for_more():
+                self.trials.append(
+                    Trial(recipe=recipe, verdict=FAILED, why="not tried: the minutes ran out")
+                )
+                continue
+            self.job.progress(
+                Event(
+                    stage=name,
+                    text=recipe.name,
+                    done=done,
+                    total=len(recipes),
+                    best=_in_words(best),
+                )
+            )
+            self.trials.append(self.bench.measure(recipe, best))
+
+    def _time_for_more(self) -> bool:
+        return self.minutes_left() > self.job.budget.minutes * (1 - _SHARE_OF_TRIALS)
+
+
+def keeps_budget(trial: Trial, job: Job) -> bool:
+    """Whether a trial is likely to keep every bound except time, which the order takes care of."""
+    budget, measured = job.budget, trial.measurement
+    if trial.verdict != CANDIDATE or measured is None or trial.likely_bound is None:
+        return False
+    if not trial.equal and trial.likely_bound > budget.max_drop:
+        return False
+    if budget.max_size_mb is not None and measured.bytes_on_disk > budget.max_size_mb * 1e6:
+        return False
+    memory = measured.peak_memory_mb
+    return budget.max_memory_mb is None or (memory is not None and memory <= budget.max_memory_mb)
+
+
+def in_order(trials: Sequence[Trial], job: Job) -> list[Trial]:
+    """The trials likely to keep the budget, fastest first."""
+    return sorted((t for t in trials if keeps_budget(t, job)), key=lambda t: t.ratio or 0.0)
+
+
+def best_of(trials: Sequence[Trial], job: Job) -> Trial | None:
+    """The fastest trial that is likely to keep the budget."""
+    return next(iter(in_order(trials, job)), None)
+
+
+def _in_words(best: Trial | None) -> str:
+    if best is None or best.measurement is None:
+        return ""
+    return f"{best.name}, {best.measurement.latency.p50_ms:.2f} ms"

@@ -1,0 +1,1 @@
+"""A bundle to a server: the Open Inference Protocol for programs, plain JSON for people."""

@@ -1,0 +1,96 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lepton_ai.errors import DataError, EngineError, WorkerError
+from lepton_ai.measure.child import Child
+
+
+@pytest.fixture
+def child(tmp_path):
+    with Child(tmp_path / "log.txt", title="the child") as started:
+        yield started
+
+
+def test_it_returns_what_the_function_returns(child):
+    assert child.call("math:sqrt", 9.0, timeout=30) == 3.0
+
+
+def test_it_keeps_state_between_calls(child):
+    assert child.call("os:getpid", timeout=30) == child.call("os:getpid", timeout=30) != os.getpid()
+
+
+def test_a_failure_comes_back_as_the_same_kind(child):
+    with pytest.raises(EngineError, match="precision"):
+        child.call(
+            "lepton_ai.measure.bench_process:load",
+            "onnxruntime",
+            "nowhere.onnx",
+            {"threads": 1, "precision": "the precision"},
+            timeout=60,
+        )
+
+
+def test_any_other_failure_is_a_worker_error_with_its_kind(child):
+    with pytest.raises(WorkerError, match="ValueError: "):
+        child.call("math:sqrt", -1.0, timeout=30)
+    assert child.call("math:sqrt", 4.0, timeout=30) == 2.0
+
+
+def test_a_crash_names_its_signal(child):
+    with pytest.raises(WorkerError, match="the child died: signal SIGSEGV"):
+        child.call("os:kill", child.call("os:getpid", timeout=30), int(signal.SIGSEGV), timeout=30)
+
+
+def test_a_hang_is_stopped(child):
+    start = time.monotonic()
+    with pytest.raises(WorkerError, match="took longer than 1 s"):
+        child.call("time:sleep", 60, timeout=1)
+    assert time.monotonic() - start < 20
+
+
+def test_what_it_prints_goes_to_the_log(child, tmp_path, capfd):
+    child.call("builtins:print", "hello from below", timeout=30)
+    assert capfd.readouterr().out == ""
+    assert "hello from below" in (tmp_path / "log.txt").read_text()
+
+
+def test_errors_of_two_kinds_are_rebuilt_without_their_own_arguments(tmp_path):
+    from lepton_ai.measure.child import _rebuild
+
+    failure = _rebuild("MissingExtraError", "pip install it")
+    assert str(failure) == "pip install it"
+    assert isinstance(_rebuild("DataError", "no"), DataError)
+    assert isinstance(_rebuild("NoSuchError", "no"), WorkerError)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the parent's death is told on Linux alone")
+def test_it_dies_with_a_parent_that_is_killed(tmp_path):
+    code = (
+        "import sys, time; from pathlib import Path; from lepton_ai.measure.child import Child;"
+        f"c = Child(Path({str(tmp_path / 'log.txt')!r}), title='c');"
+        "print(c.call('os:getpid', timeout=30), flush=True);"
+        "c.call('time:sleep', 100, timeout=200)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 20
+    while _alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _alive(pid)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
