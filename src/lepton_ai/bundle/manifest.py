@@ -102,7 +102,7 @@ class Manifest:
             check_file_name(name)
         parsed = {
             **content,
-            "plan": EnginePlan(**content["plan"]),
+            "plan": EnginePlan.from_json(content["plan"]),
             "signature": Signature.from_json(content["signature"]),
             "files": {name: FileEntry(**entry) for name, entry in content["files"].items()},
         }

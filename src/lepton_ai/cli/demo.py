@@ -20,7 +20,7 @@ def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="The bundle to write.")] = Path(
         "sentiment.lepton"
     ),
-    minutes: Annotated[float, typer.Option(help="How long the search may take.")] = 3.0,
+    minutes: Annotated[float, typer.Option(help="How long the search may take.")] = 4.0,
     max_drop: Annotated[float, typer.Option(help="The loss of accuracy allowed.")] = 0.01,
 ) -> None:
     """Fine-tune a real encoder on real tweets, compress it within a budget, prove it, serve it.

@@ -29,7 +29,7 @@ class Schedule:
     With ``bf16`` the matrix products are computed in bfloat16; weights and updates stay fp32.
     """
 
-    samples: int = 12_000
+    samples: int = 9_000
     batch: int = 32
     bf16: bool = False
 
@@ -49,10 +49,10 @@ def fine_tuned(
 ) -> Path:
     """A Hugging Face folder with the encoder and a 3-way sentiment head, cached by content."""
     chosen = tweets[: schedule.samples]
-    home = cache_folder() / "models" / f"sentiment-{_key(encoder, chosen, schedule)}"
+    home = cache_folder() / "models" / _key(encoder, chosen, schedule) / "sentiment"
     if not home.is_dir():
         home.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=".sentiment-", dir=home.parent))
+        partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=home.parent))
         try:
             _learn(encoder, chosen, schedule, progress, partial)
             partial.replace(home)

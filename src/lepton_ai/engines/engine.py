@@ -1,7 +1,8 @@
 """What an engine is: it turns an ONNX file into something that runs on this machine."""
 
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,22 @@ class EnginePlan:
     """How an engine is to run a graph: ``threads`` cores, and arithmetic in ``precision``.
 
     ``precision`` is ``"fp32"`` or ``"bf16"``; an int8 graph carries its own quantisation, and the
-    precision then says how the rest of it is computed.
+    precision then says how the rest of it is computed. ``without`` names optimisations of the
+    engine's own that are left out, because on this machine they do not pay.
     """
 
     threads: int = 1
     precision: str = "fp32"
+    without: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """A dictionary of plain JSON values, the keyword arguments of this class."""
-        return asdict(self)
+        """A dictionary of plain JSON values; the inverse of :meth:`from_json`."""
+        return {**asdict(self), "without": list(self.without)}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> "EnginePlan":
+        """The inverse of :meth:`to_json`."""
+        return cls(**{**record, "without": tuple(record.get("without", ()))})
 
 
 class Executable(ABC):
@@ -63,6 +71,13 @@ class Engine(ABC):
     @abstractmethod
     def precisions(self) -> tuple[str, ...]:
         """The precisions that this machine computes faster or as fast, ``"fp32"`` first."""
+
+    def plans(self, path: Path, plan: EnginePlan) -> list[EnginePlan]:
+        """Other plans worth measuring for the graph at ``path``: here, a single thread.
+
+        Small networks lose more by waiting for a second thread than they gain from it.
+        """
+        return [replace(plan, threads=1)] if plan.threads > 1 else []
 
     @abstractmethod
     def load(self, path: Path, plan: EnginePlan) -> Executable:

@@ -34,6 +34,8 @@ class OpenVino(Engine):
         """Compile the ONNX file at ``path`` for one stream of ``plan.threads`` threads."""
         if plan.precision not in _HINTS:
             raise EngineError(f"openvino computes in {list(_HINTS)}, not in {plan.precision}")
+        if plan.without:
+            raise EngineError(f"openvino has no optimisations called {list(plan.without)}")
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": plan.threads,

@@ -19,7 +19,7 @@ def load(engine: str, path: str, plan: Mapping[str, Any]) -> float:
     """Compile the graph and keep it; the seconds that took."""
     kind = engines.get(engine)()
     start = time.perf_counter()
-    _held["it"] = kind.load(Path(path), EnginePlan(**plan))
+    _held["it"] = kind.load(Path(path), EnginePlan.from_json(plan))
     return time.perf_counter() - start
 
 

@@ -36,6 +36,8 @@ from lepton_ai.plan.outcome import Outcome
 from lepton_ai.plan.search import Search
 from lepton_ai.report.render import render
 
+#: Relative to an output's scale: eager and exported kernels add in another order, and in deep
+#: networks that shows in the fourth digit.
 _EXPORT_RTOL = 1e-3
 _EXPORT_ATOL = 1e-5
 _EXPORT_SAMPLES = 8

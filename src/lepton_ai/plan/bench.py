@@ -1,12 +1,11 @@
 """One trial: make the graph, load it in a child, put it on the clock, score it, say what came."""
 
-import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from lepton_ai.errors import LeptonError
-from lepton_ai.graph.gate import check_equal
 from lepton_ai.measure.latency import race
 from lepton_ai.measure.measurement import Latency, Measurement
 from lepton_ai.measure.runner import ProcessRunner, Runner
@@ -14,16 +13,15 @@ from lepton_ai.measure.size import bytes_on_disk, bytes_to_transfer
 from lepton_ai.model.signature import Array, Arrays
 from lepton_ai.plan.graphs import Graphs
 from lepton_ai.plan.job import Job
-from lepton_ai.plan.oracle import Oracle, first_not_finite
+from lepton_ai.plan.judge import Judge
+from lepton_ai.plan.oracle import Oracle
 from lepton_ai.plan.recipe import Recipe
 from lepton_ai.plan.trial import CANDIDATE, FAILED, REJECTED, Trial
 
 _TRIAL_TIMEOUT = 240.0
 _RACE_SECONDS = 0.7
 _HOPELESS = 1.15
-_CERTAIN = 3.0
-_FIRST_LOOK = 128
-_OF_SCALE = {"fp32": 1e-3}
+_FIRST_LOOK = 256
 
 
 class Bench:
@@ -32,6 +30,7 @@ class Bench:
     def __init__(self, job: Job, oracle: Oracle) -> None:
         self._job = job
         self._oracle = oracle
+        self._judge = Judge(job, oracle)
         self.graphs = Graphs(job, timeout=_TRIAL_TIMEOUT)
 
     def measure(self, recipe: Recipe, best: Trial | None) -> Trial:
@@ -99,91 +98,46 @@ class Bench:
     def _score(
         self, recipe: Recipe, runner: Runner, measurement: Measurement, ratio: float
     ) -> Trial:
-        oracle = self._oracle
-        first = oracle.tune[:_FIRST_LOOK]
-        outputs = runner.outputs(self._job.samples, [int(i) for i in first])
-        why = self._harm(outputs, first)
-        if why is None:
-            rest = oracle.tune[_FIRST_LOOK:]
-            if len(rest):
-                more = runner.outputs(self._job.samples, [int(i) for i in rest])
-                outputs = join(outputs, more)
-            why = self._harm(outputs, oracle.tune)
+        """Gate what should be equal, score the rest; a first look spares what is clearly harmed."""
+        measured = Trial(
+            recipe=recipe, verdict=REJECTED, why="", measurement=measurement, ratio=ratio
+        )
+        tune = [int(index) for index in self._oracle.tune]
+        outputs = runner.outputs(self._job.samples, tune[:_FIRST_LOOK])
+        if _should_be_equal(recipe):
+            return self._gated(measured, outputs, min(_FIRST_LOOK, len(tune)))
+        why = self._judge.harm(outputs, min(_FIRST_LOOK, len(tune)))
+        if why is None and len(tune) > _FIRST_LOOK:
+            outputs = join(outputs, runner.outputs(self._job.samples, tune[_FIRST_LOOK:]))
+            why = self._judge.harm(outputs, len(tune))
         if why is not None:
-            return Trial(
-                recipe=recipe, verdict=REJECTED, why=why, measurement=measurement, ratio=ratio
-            )
-        score = oracle.score(outputs, oracle.tune_labels, oracle.tune_outputs)
-        drop = self._drop(oracle.tune_score.value, score.value)
-        equal, difference = self._gate(recipe, outputs)
-        if not equal and recipe.compressor is None and recipe.plan.precision == "fp32":
-            return Trial(
-                recipe=recipe,
-                verdict=REJECTED,
-                why=f"not equal to the original: {difference}",
-                measurement=measurement,
-                ratio=ratio,
-            )
-        measured = Measurement(
-            **{**vars(measurement), "score": score.value, "drop": drop, "samples": len(oracle.tune)}
-        )
-        return Trial(
-            recipe=recipe,
+            return measured.judged(REJECTED, why)
+        score, drop, likely = self._judge.scored(outputs, len(tune))
+        return replace(
+            measured,
             verdict=CANDIDATE,
-            why="equal to the original" if equal else f"drop {drop:.4f} on the tune split",
-            measurement=measured,
-            ratio=ratio,
-            equal=equal,
-            likely_bound=0.0 if equal else self._likely_bound(score.per_sample, drop),
+            why=f"drop {drop:.4f} on the tune split",
+            measurement=replace(
+                measurement, score=score.value, drop=drop, samples=len(self._oracle.tune)
+            ),
+            likely_bound=likely,
         )
 
-    def _harm(self, outputs: Arrays, indices: Array) -> str | None:
-        """Why these answers cannot keep the budget, as far as they go; ``None`` if they may."""
-        bad = first_not_finite(outputs)
-        if bad is not None:
-            return f"answers with NaN or infinity in output {bad[0]!r} where the original does not"
-        oracle = self._oracle
-        count = len(indices)
-        reference = {name: array[:count] for name, array in oracle.tune_outputs.items()}
-        labels = None if oracle.tune_labels is None else oracle.tune_labels[:count]
-        score = oracle.score(outputs, labels, reference)
-        if score.per_sample is None or oracle.tune_score.per_sample is None:
-            drop = self._drop(oracle.score(reference, labels, reference).value, score.value)
-            noise = 1 / math.sqrt(count)
-        else:
-            differences = self._differences(score.per_sample, count)
-            drop = float(differences.mean())
-            noise = _CERTAIN * float(differences.std()) / math.sqrt(count)
-        if drop - noise <= self._job.budget.max_drop:
-            return None
-        return f"loses {drop:.4f} of {self._job.metric.name} on {count} samples of the tune split"
-
-    def _gate(self, recipe: Recipe, outputs: Arrays) -> tuple[bool, str]:
-        if recipe.compressor is not None or recipe.plan.precision not in _OF_SCALE:
-            return False, ""
-        verdict = check_equal(
-            [self._oracle.tune_outputs], [outputs], rtol=_OF_SCALE["fp32"], atol=1e-6
+    def _gated(self, measured: Trial, outputs: Arrays, count: int) -> Trial:
+        """Equal answers need no score: they have the original's."""
+        assert measured.measurement is not None, "it was timed before it was asked"
+        equality = self._judge.equality(outputs, count)
+        if not equality.equal:
+            return measured.judged(REJECTED, f"not equal to the original: {equality.why}")
+        score = self._oracle.tune_score.value
+        return replace(
+            measured,
+            verdict=CANDIDATE,
+            why="equal to the original",
+            measurement=replace(measured.measurement, score=score, drop=0.0, samples=count),
+            equal=True,
+            likely_bound=0.0,
         )
-        return verdict.equal, verdict.why
-
-    def _likely_bound(self, per_sample: Array | None, drop: float) -> float:
-        """The tune split's drop with the width that the certify split would give it."""
-        if per_sample is None:
-            return drop
-        n = len(self._job.split.certify)
-        alpha = 1 - self._job.budget.confidence
-        spread = float(self._differences(per_sample, len(per_sample)).std())
-        width = math.sqrt(-math.log(alpha) * 1.2) * spread / math.sqrt(n)
-        return drop + max(width, -math.log(alpha) / n)
-
-    def _differences(self, per_sample: Array, count: int) -> Array:
-        baseline = self._oracle.tune_score.per_sample
-        assert baseline is not None
-        sign = 1.0 if self._job.metric.larger_is_better else -1.0
-        return np.asarray(sign * (baseline[:count].astype(np.float64) - per_sample))
-
-    def _drop(self, baseline: float, candidate: float) -> float:
-        return baseline - candidate if self._job.metric.larger_is_better else candidate - baseline
 
     def _measurement(self, recipe: Recipe, runner: Runner, latency: Latency) -> Measurement:
         path = self.graphs.path(recipe)
@@ -199,6 +153,11 @@ class Bench:
             samples=0,
             machine=self._job.machine.key,
         )
+
+
+def _should_be_equal(recipe: Recipe) -> bool:
+    """Rewrites and engines in fp32 may change the order of additions, and nothing else."""
+    return recipe.compressor is None and recipe.plan.precision == "fp32"
 
 
 def slower_than(ratio: float, best: Trial) -> str:

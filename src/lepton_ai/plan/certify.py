@@ -140,8 +140,8 @@ def certify(
 def certify_equal(claim: Claim, n: int) -> Certificate:
     """The certificate of an artifact whose answers a gate has found equal on ``n`` samples."""
     sentence = (
-        f"The artifact is equal to the original: it gives the same answers on all {n:,} samples "
-        f"that were compared, so {claim.metric} does not drop."
+        f"The artifact is equal to the original: its answers on {n:,} samples are the "
+        f"original's within the rounding of its number format, so {claim.metric} does not drop."
     )
     return Certificate(
         metric=claim.metric,

@@ -14,7 +14,8 @@ from functools import partial
 import numpy as np
 
 from lepton_ai.engines.eager import Eager
-from lepton_ai.errors import EngineError, LeptonError
+from lepton_ai.engines.engine import EnginePlan
+from lepton_ai.errors import EngineError, LeptonError, ModelError
 from lepton_ai.measure.latency import race
 from lepton_ai.measure.measurement import Latency, Measurement
 from lepton_ai.measure.runner import LocalRunner, Runner
@@ -25,10 +26,11 @@ from lepton_ai.plan.certify import Claim, certify, certify_equal
 from lepton_ai.plan.job import Event, Job
 from lepton_ai.plan.oracle import first_not_finite
 from lepton_ai.plan.outcome import MET, MISSED, Outcome, Standing
+from lepton_ai.plan.recipe import Recipe
 from lepton_ai.plan.search import Search, in_order
 from lepton_ai.plan.trial import CANDIDATE, FRONT, REJECTED, SHIPPED, Trial
 
-_RACE_SECONDS = 2.0
+_RACE_SECONDS = 1.5
 _MOST_FINALISTS = 3
 _GOLDEN_CALLS = 4
 _LEAST_CERTIFY = 200
@@ -103,7 +105,7 @@ class _Finals:
 
     def _is_plain(self, trial: Trial) -> bool:
         recipe = trial.recipe
-        return not recipe.rewrites and recipe.compressor is None
+        return recipe == Recipe(engine=recipe.engine, plan=EnginePlan(threads=self._job.threads))
 
     def _keeps_size(self, trial: Trial) -> bool:
         return bool(in_order([trial], self._job))
@@ -129,11 +131,7 @@ class _Finals:
         order = 0
         for entrant in wanted:
             if entrant.trial.equal:
-                return (
-                    entrant,
-                    certify_equal(self._claim(), len(self._oracle.tune)),
-                    self._measured(entrant),
-                )
+                return self._as_equal(entrant)
             if reference is None:
                 text = f"{len(indices)} unseen samples"
                 self._job.progress(Event(stage="certify", text=text))
@@ -147,8 +145,14 @@ class _Finals:
             if certificate.holds:
                 return entrant, certificate, measurement
             self._why_not[entrant.trial.name] = f"not certified: {certificate.claim}"
-        safest = next((e for e in fastest_first if e.trial.equal), fastest_first[0])
-        return safest, certify_equal(self._claim(), len(self._oracle.tune)), self._measured(safest)
+        for entrant in fastest_first:
+            if entrant.trial.equal:
+                return self._as_equal(entrant)
+        raise ModelError(f"nothing that is equal ran in the last race: {self._why_not}")
+
+    def _as_equal(self, entrant: _Entrant) -> tuple[_Entrant, Certificate, Measurement]:
+        measured = self._measured(entrant)
+        return entrant, certify_equal(self._claim(), measured.samples), measured
 
     def _fits(self, entrant: _Entrant) -> bool:
         return self._keeps_size(entrant.trial)

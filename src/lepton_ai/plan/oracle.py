@@ -17,11 +17,11 @@ from lepton_ai.plan.job import Job
 from lepton_ai.plan.recipe import Recipe
 
 _CALL_TIMEOUT = 300.0
-_MOST_FEEDS = 48
+_MOST_FEEDS = 32
 _MOST_FEED_BYTES = 64e6
 _MOST_OUTPUT_BYTES = 1e9
-_TUNE_SHARE = 0.08
-_MOST_TUNE = 2000
+_TUNE_SHARE = 0.04
+_MOST_TUNE = 1500
 _FEWEST = 2
 
 

@@ -29,7 +29,8 @@ class Recipe:
         form = self.compressor or self.plan.precision
         if self.compressor and self.plan.precision != "fp32":
             form += f"+{self.plan.precision}"
-        return " · ".join((*self.rewrites, form, self.engine, cores))
+        without = tuple(f"without {name}" for name in self.plan.without)
+        return " · ".join((*self.rewrites, form, self.engine, cores, *without))
 
     @property
     def key(self) -> str:
@@ -55,7 +56,7 @@ class Recipe:
         """The inverse of :meth:`to_json`."""
         return cls(
             engine=record["engine"],
-            plan=EnginePlan(**record["plan"]),
+            plan=EnginePlan.from_json(record["plan"]),
             rewrites=tuple(record["rewrites"]),
             compressor=record["compressor"],
         )

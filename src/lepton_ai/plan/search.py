@@ -1,8 +1,8 @@
 """From a job to an outcome: stages of recipes, cheap before dear, raced, then certified.
 
 The order of the stages: the plain graph in every engine; rewrites behind the gate; lower precision;
-compressors; the fastest few on one thread. After each trial the best so far is known, so the search
-can stop whenever its minutes run out.
+compressors; the fastest few under other plans of their engine. After each trial the best so far is
+known, so the search can stop whenever its minutes run out.
 """
 
 import time
@@ -15,9 +15,11 @@ from lepton_ai.plan.bench import Bench
 from lepton_ai.plan.job import Event, Job
 from lepton_ai.plan.oracle import Oracle
 from lepton_ai.plan.recipe import Recipe
-from lepton_ai.plan.trial import CANDIDATE, FAILED, Trial
+from lepton_ai.plan.trial import CANDIDATE, FAILED, REJECTED, Trial
 
-_SHARE_OF_TRIALS = 0.6
+#: Shares of the minutes: what is left is for the last race and the certificate.
+_UNTIL_TRIALS_END = 0.5
+_UNTIL_PLANS_END = 0.65
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,15 +34,23 @@ class Search:
     def run(self) -> None:
         """Try every stage, as far as the minutes of the budget go."""
         threads = self.job.threads
-        stages: list[tuple[str, Callable[[], list[Recipe]]]] = [
-            ("plain engines", lambda: space.plain(threads)),
-            ("rewrites", lambda: space.rewritten(threads)),
-            ("lower precision", lambda: space.lower_precision(threads, self._base())),
-            ("int8", lambda: space.compressed(threads, self._base())),
-            ("one thread", lambda: space.one_thread(in_order(self.trials, self.job))),
+        stages: list[tuple[str, float, Callable[[], list[Recipe]]]] = [
+            ("plain engines", _UNTIL_TRIALS_END, lambda: space.plain(threads)),
+            ("rewrites", _UNTIL_TRIALS_END, lambda: space.rewritten(threads)),
+            (
+                "lower precision",
+                _UNTIL_TRIALS_END,
+                lambda: space.lower_precision(threads, self.trials),
+            ),
+            ("int8", _UNTIL_TRIALS_END, lambda: space.compressed(threads, self.trials)),
+            (
+                "plans",
+                _UNTIL_PLANS_END,
+                lambda: space.planned_anew(self._in_order(), self.bench.graphs.path),
+            ),
         ]
-        for name, recipes in stages:
-            self._stage(name, recipes())
+        for name, until, recipes in stages:
+            self._stage(name, until, recipes())
         if not any(trial.equal for trial in self.trials):
             reasons = "; ".join(f"{trial.name}: {trial.why}" for trial in self.trials)
             raise ModelError(f"no engine answers as the original does: {reasons}")
@@ -49,13 +59,18 @@ class Search:
         """What is left of the budget's minutes."""
         return self.job.budget.minutes - (time.monotonic() - self.job.started) / 60
 
-    def _base(self) -> tuple[str, ...]:
-        return space.base_of(self.trials)
+    def _in_order(self) -> list[Trial]:
+        return in_order(self.trials, self.job)
 
-    def _stage(self, name: str, recipes: Sequence[Recipe]) -> None:
+    def _stage(self, name: str, until: float, recipes: Sequence[Recipe]) -> None:
+        """Try ``recipes`` until that share of the minutes is gone."""
         for done, recipe in enumerate(recipes):
             best = best_of(self.trials, self.job)
-            if best is not None and not self._time_for_more():
+            why = space.not_worth_it(recipe, self.trials)
+            if why is not None:
+                self.trials.append(Trial(recipe=recipe, verdict=REJECTED, why=why))
+                continue
+            if best is not None and self._share_gone() > until:
                 self.trials.append(
                     Trial(recipe=recipe, verdict=FAILED, why="not tried: the minutes ran out")
                 )
@@ -71,8 +86,8 @@ class Search:
             )
             self.trials.append(self.bench.measure(recipe, best))
 
-    def _time_for_more(self) -> bool:
-        return self.minutes_left() > self.job.budget.minutes * (1 - _SHARE_OF_TRIALS)
+    def _share_gone(self) -> float:
+        return 1 - self.minutes_left() / self.job.budget.minutes
 
 
 def keeps_budget(trial: Trial, job: Job) -> bool:

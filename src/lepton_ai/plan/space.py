@@ -1,16 +1,18 @@
 """Which recipes are worth trying, cheap before dear."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from lepton_ai.compress.compressor import compressors
 from lepton_ai.engines.engine import Engine, EnginePlan, engines
 from lepton_ai.errors import MissingExtraError
 from lepton_ai.graph.rewrite import rewrites
 from lepton_ai.plan.recipe import Recipe
-from lepton_ai.plan.trial import Trial
+from lepton_ai.plan.trial import CANDIDATE, Trial
 
 _BASE_REWRITE = "clean"
-_THREAD_VARIANTS = 3
+_PLANNED_ANEW = 2
 
 
 def shipping_engines() -> list[Engine]:
@@ -45,8 +47,9 @@ def rewritten(threads: int) -> list[Recipe]:
     return recipes
 
 
-def lower_precision(threads: int, base: tuple[str, ...]) -> list[Recipe]:
+def lower_precision(threads: int, trials: Iterable[Trial]) -> list[Recipe]:
     """Arithmetic below fp32, where an engine computes it on this machine."""
+    base = base_of(trials)
     return [
         Recipe(
             rewrites=base,
@@ -59,19 +62,29 @@ def lower_precision(threads: int, base: tuple[str, ...]) -> list[Recipe]:
     ]
 
 
-def compressed(threads: int, base: tuple[str, ...]) -> list[Recipe]:
-    """Every compressor in every engine and precision."""
-    return [
-        Recipe(
-            rewrites=base,
-            compressor=name,
-            engine=engine.name,
-            plan=EnginePlan(threads=threads, precision=precision),
-        )
-        for name in compressors.names()
-        for engine in shipping_engines()
-        for precision in engine.precisions()
-    ]
+def compressed(threads: int, trials: Sequence[Trial]) -> list[Recipe]:
+    """Every compressor in every engine and precision, and on each engine's own fused graph."""
+    base = base_of(trials)
+    recipes = []
+    for name in compressors.names():
+        for engine in shipping_engines():
+            recipes += [
+                Recipe(
+                    rewrites=base,
+                    compressor=name,
+                    engine=engine.name,
+                    plan=EnginePlan(threads=threads, precision=precision),
+                )
+                for precision in engine.precisions()
+            ]
+            recipes += [
+                replace(trial.recipe, compressor=name)
+                for trial in trials
+                if trial.equal
+                and trial.recipe.engine == engine.name
+                and trial.recipe.rewrites not in ((), base)
+            ]
+    return recipes
 
 
 def base_of(trials: Iterable[Trial]) -> tuple[str, ...]:
@@ -80,15 +93,27 @@ def base_of(trials: Iterable[Trial]) -> tuple[str, ...]:
     return (_BASE_REWRITE,) if equal else ()
 
 
-def one_thread(best: Sequence[Trial]) -> list[Recipe]:
-    """The fastest few once more on a single thread, which small networks prefer."""
-    return [
-        Recipe(
-            rewrites=trial.recipe.rewrites,
-            compressor=trial.recipe.compressor,
-            engine=trial.recipe.engine,
-            plan=EnginePlan(threads=1, precision=trial.recipe.plan.precision),
-        )
-        for trial in best[:_THREAD_VARIANTS]
-        if trial.recipe.plan.threads > 1
+def planned_anew(best: Sequence[Trial], path: Callable[[Recipe], Path]) -> list[Recipe]:
+    """The fastest few, and the fastest equal one, under the other plans that their engine has."""
+    equal = [trial for trial in best if trial.equal][:1]
+    chosen = [
+        *best[:_PLANNED_ANEW],
+        *(trial for trial in equal if trial not in best[:_PLANNED_ANEW]),
     ]
+    recipes = []
+    for trial in chosen:
+        engine = engines.get(trial.recipe.engine)()
+        plans = engine.plans(path(trial.recipe), trial.recipe.plan)
+        recipes += [replace(trial.recipe, plan=plan) for plan in plans]
+    return recipes
+
+
+def not_worth_it(recipe: Recipe, trials: Iterable[Trial]) -> str | None:
+    """Why a compressed graph in lower precision need not be tried: it failed in fp32 already."""
+    if recipe.compressor is None or recipe.plan.precision == "fp32":
+        return None
+    in_fp32 = replace(recipe, plan=replace(recipe.plan, precision="fp32"))
+    for trial in trials:
+        if trial.recipe == in_fp32 and trial.verdict != CANDIDATE:
+            return f"not tried: the same with the rest in fp32 was {trial.verdict} ({trial.why})"
+    return None
