@@ -37,13 +37,14 @@ class Bench:
         """Try ``recipe``; from the journal, if it was tried before.
 
         ``best`` is the fastest trial in hand that keeps the budget: what is clearly slower is not
-        scored.
+        scored. A rejection holds for the budget that it was made under, and for no other.
         """
+        bounds = {**self._job.budget.to_json(), "minutes": None, "max_latency_ms": None}
         known = self._job.journal.trial(recipe.key)
-        if known is not None:
+        if known is not None and (known["verdict"] != REJECTED or known["bounds"] == bounds):
             return Trial.from_json(known)
         trial = self._attempt(recipe, best)
-        self._job.journal.record_trial(recipe.key, trial.to_json())
+        self._job.journal.record_trial(recipe.key, {**trial.to_json(), "bounds": bounds})
         return trial
 
     def load(self, recipe: Recipe) -> Runner:
