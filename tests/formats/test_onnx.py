@@ -321,10 +321,10 @@ def test_a_name_that_is_taken_is_not_given_again(load):
     assert load(proto).signature.inputs[0].shape == ("dim_1", "batch")
 
 
-def zipmapped(*, with_label):
+def zipmapped(*, with_label, classes=(5, 6, 7, 8)):
     """What scikit-learn's converter writes: a label, and scores as a sequence of maps."""
     scores = h.make_node(
-        "ZipMap", ["x"], ["probabilities"], domain="ai.onnx.ml", classlabels_int64s=[0, 1, 2, 3]
+        "ZipMap", ["x"], ["probabilities"], domain="ai.onnx.ml", classlabels_int64s=classes
     )
     label = h.make_node("ArgMax", ["x"], ["label"], axis=1, keepdims=0)
     maps = h.make_sequence_type_proto(
@@ -342,6 +342,20 @@ def test_outputs_that_are_no_tensors_are_left_out_and_told(load):
     assert "output 'probabilities' is a sequence" in read_model.notes[0]
     with pytest.raises(ModelError, match=r"no output that is a tensor.*'probabilities' \(sequence"):
         load(zipmapped(with_label=False))
+    kept = onnx.load(read_model.path).graph  # nothing in the file either that readers trip over
+    assert [node.op_type for node in kept.node] == ["ArgMax"]
+    assert [value.name for value in kept.output] == ["label"]
+
+
+def test_maps_from_class_to_score_become_the_tensor_of_scores(load):
+    read_model = load(zipmapped(with_label=True, classes=(0, 1, 2, 3)))
+    assert [str(spec) for spec in read_model.signature.outputs] == [
+        "label: int64[batch]",
+        "probabilities: float32[dim_1, 4]",
+    ]
+    x = np.float32([[1, 4, 2, 3]])
+    assert run(read_model, x=x)[1].tolist() == x.tolist()
+    assert "one column for each of the 4 classes" in read_model.notes[0]
 
 
 def test_inputs_that_are_no_tensors_are_refused(load):

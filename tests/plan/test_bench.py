@@ -16,6 +16,11 @@ def test_joining_ragged_outputs_keeps_one_row_per_sample():
     assert [len(row) for row in whole] == [1, 2, 4]
 
 
+def test_joining_texts_keeps_their_axes():
+    texts = np.full((2, 3), "a", dtype=object)
+    assert join({"y": texts}, {"y": texts[:1]})["y"].shape == (3, 3)
+
+
 def test_the_first_sample_that_is_not_finite_is_named():
     outputs = {"a": np.zeros((3, 2)), "b": np.array([[0.0], [np.inf], [np.nan]])}
     assert first_not_finite(outputs) == ("b", 1)

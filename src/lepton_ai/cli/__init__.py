@@ -62,6 +62,7 @@ def _application(words: Sequence[str]) -> typer.Typer:
         add_completion=False,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
+        rich_markup_mode=None,  # its formatter alone takes longer to load than all the rest
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     application.callback()(_root)

@@ -27,6 +27,18 @@ def before_after(record: Mapping[str, Any]) -> Table:
     return table
 
 
+def in_words(record: Mapping[str, Any]) -> str:
+    """How much faster and smaller what ships is, against the baseline and each plain engine."""
+    best = record["best"]
+    faster = [f"{best['speedup']:.2f}× as fast as {record['baseline']['name']}"]
+    faster += [
+        f"{times:.2f}× as fast as {name}"
+        for name, times in best["speedup_over_plain"].items()
+        if name not in (record["baseline"]["name"], best["name"])
+    ]
+    return f"{', '.join(faster)}; {best['bytes_of_baseline']:.0%} of the bytes."
+
+
 def lost(record: Mapping[str, Any]) -> Table:
     """Every recipe that was tried and does not ship, with why."""
     table = Table(title="Tried")

@@ -93,9 +93,10 @@ def _ask(bundle: Path, console: Any) -> None:
 
 
 def _show(record: dict[str, Any], console: Any) -> None:
-    from lepton_ai.cli.before_after import before_after
+    from lepton_ai.cli.before_after import before_after, in_words
 
     console.print(before_after(record))
+    console.print(in_words(record), markup=False)
     console.print(f"{record['status']}: {record['why']}", markup=False)
     console.print(f"Bundle: {record['bundle']}", markup=False)
     console.print(f"Report: {Path(record['bundle']) / 'report.html'}", markup=False)

@@ -79,10 +79,11 @@ def optimize(
 def _show(record: dict[str, Any]) -> None:
     from rich.console import Console
 
-    from lepton_ai.cli.before_after import before_after, lost
+    from lepton_ai.cli.before_after import before_after, in_words, lost
 
     console = Console(highlight=False)
     console.print(before_after(record))
     console.print(lost(record))
+    console.print(in_words(record), markup=False)
     console.print(f"{record['status']}: {record['why']}", markup=False)
     console.print(f"Bundle: {record['bundle']}", markup=False)

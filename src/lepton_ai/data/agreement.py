@@ -24,6 +24,7 @@ import numpy as np
 
 from lepton_ai.data.decisions import as_float, is_float
 from lepton_ai.data.metric import Metric, Score
+from lepton_ai.data.samples import is_ragged
 from lepton_ai.errors import DataError, MetricError
 from lepton_ai.model.signature import Array, Arrays
 
@@ -79,7 +80,7 @@ class Agreement(Metric):
 
 def rule_of(reference: Array) -> Rule:
     """Which rule of this module compares an output with the original's ``reference``."""
-    if _is_ragged(reference):
+    if is_ragged(reference):
         return "map" if len(reference) and is_float(np.asarray(reference[0])) else "elements"
     if not is_float(reference):
         return "elements"
@@ -97,7 +98,7 @@ def agree(outputs: Array, reference: Array) -> Array:
     if len(outputs) != len(reference):
         raise MetricError(f"{len(reference)} answers are to be compared, and {len(outputs)} came")
     rule = rule_of(reference)
-    if rule == "map" or _is_ragged(reference) or _is_ragged(outputs):
+    if rule == "map" or is_ragged(reference) or is_ragged(outputs):
         return _by_sample(outputs, reference, rule)
     if outputs.shape != reference.shape:
         return np.zeros(len(reference))
@@ -144,11 +145,3 @@ def _share_left(errors: Array, scales: Array) -> Array:
     shares[errors == 0] = 0.0
     left: Array = np.clip(1 - np.nan_to_num(shares, nan=1.0, posinf=1.0), 0.0, 1.0)
     return left
-
-
-def _is_ragged(array: Array) -> bool:
-    return (
-        array.dtype == object
-        and array.ndim == 1
-        and any(isinstance(row, np.ndarray) for row in array)
-    )

@@ -62,6 +62,15 @@ def gather(answers: Sequence[Arrays], samples: Samples, count: int) -> Arrays:
     return {name: _gather_one([a[name] for a in answers], samples, count) for name in names}
 
 
+def is_ragged(outputs: Array) -> bool:
+    """Whether ``outputs`` are arrays of unequal shape, one per sample, as :func:`gather` makes."""
+    return (
+        outputs.dtype == object
+        and outputs.ndim == 1
+        and any(isinstance(row, np.ndarray) for row in outputs)
+    )
+
+
 def _gather_one(parts: list[Array], samples: Samples, count: int) -> Array:
     batched = samples.has_batch_axis and all(
         part.ndim > 0 and part.shape[0] == samples.per_call for part in parts

@@ -14,6 +14,7 @@ from onnx import ModelProto
 from lepton_ai.errors import ModelError
 from lepton_ai.formats.format import Format
 from lepton_ai.formats.onnx_graph import check_graph
+from lepton_ai.formats.onnx_outputs import keep_outputs, unzip_scores
 from lepton_ai.formats.onnx_signature import DTYPES, read_signature
 from lepton_ai.formats.onnx_weights import all_tensors, gather_weights, is_external
 from lepton_ai.model.model import Model
@@ -44,10 +45,14 @@ class Onnx(Format):
             gather_weights(proto, path.parent, folder)
             _check_sizes(proto)
             _declare_outputs(proto)
+            unzipped = unzip_scores(proto)
             signature, left_out = read_signature(proto.graph)
+            keep_outputs(proto.graph, signature.output_names)
         target = folder / "model.onnx"
         _write(proto, target)
-        return Model(name=path.stem, path=target, signature=signature, notes=notes + left_out)
+        return Model(
+            name=path.stem, path=target, signature=signature, notes=notes + unzipped + left_out
+        )
 
 
 @contextmanager

@@ -68,13 +68,13 @@ def _outputs(graph: GraphProto | FunctionProto) -> list[str]:
     return [value.name for value in graph.output]
 
 
-def _reads(node: NodeProto) -> set[str]:
+def reads(node: NodeProto) -> set[str]:
     """The names that a node needs, those that its subgraphs take from outside included."""
     names = {name for name in node.input if name}
     for inner in subgraphs(node):
         local = _given(inner).union(*(part.output for part in inner.node))
         for part in inner.node:
-            names |= _reads(part) - local
+            names |= reads(part) - local
         names |= set(_outputs(inner)) - local
     return names
 
@@ -89,10 +89,10 @@ def _check_names(graph: GraphProto | FunctionProto, outer: Set[str]) -> bool:
                 raise ModelError(f"{name!r} is produced twice in the graph, by {called(node)} too")
     needs: list[set[int]] = []
     for node in graph.node:
-        reads = _reads(node) - known
-        for name in sorted(reads - makers.keys()):
+        wanted = reads(node) - known
+        for name in sorted(wanted - makers.keys()):
             raise ModelError(f"{called(node)} reads {name!r}, which nothing in the graph produces")
-        needs.append({makers[name] for name in reads})
+        needs.append({makers[name] for name in wanted})
     for name in _outputs(graph):
         if name not in makers and name not in known:
             raise ModelError(f"the graph's output {name!r} is produced by no node")

@@ -11,7 +11,7 @@ from lepton_ai.engines.engine import EnginePlan, Executable, engines
 from lepton_ai.model.signature import Arrays
 
 _NANOSECONDS_PER_MILLISECOND = 1e6
-_KILOBYTES_PER_MEGABYTE = 1000.0
+_KIBIBYTE = 1024
 _held: dict[str, Executable] = {}
 
 
@@ -35,11 +35,17 @@ def answer(feeds: Sequence[Arrays]) -> list[Arrays]:
 
 
 def peak_memory_mb() -> float:
-    """The largest resident size that this process has had, megabytes."""
+    """The largest resident size that this process has had, megabytes.
+
+    Linux keeps ``getrusage``'s peak over ``exec``, so that a child's begins at its parent's; the
+    high-water mark of the process's own address space does not have that.
+    """
+    if sys.platform == "linux":
+        status = Path("/proc/self/status").read_text()
+        line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * _KIBIBYTE / 1e6
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    if sys.platform == "darwin":  # bytes there, kilobytes elsewhere
-        peak = peak // 1024
-    return peak * 1024 / 1000 / _KILOBYTES_PER_MEGABYTE
+    return peak / 1e6 if sys.platform == "darwin" else peak * _KIBIBYTE / 1e6
 
 
 def clock_executable(executable: Executable, feeds: Sequence[Arrays]) -> list[float]:

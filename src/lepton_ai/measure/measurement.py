@@ -26,7 +26,8 @@ class Measurement:
 
     Throughput is in samples per second, one call at a time. ``drop`` is the loss of the metric
     against the baseline on the tune split (positive is worse). ``bytes_to_transfer`` is the size
-    of the artifact after DEFLATE; ``peak_memory_mb`` is ``None`` where the process is shared.
+    of the artifact after DEFLATE; memory and load time are ``None`` where the process
+    is shared with others.
     """
 
     latency: Latency
@@ -34,7 +35,7 @@ class Measurement:
     bytes_on_disk: int
     bytes_to_transfer: int
     peak_memory_mb: float | None
-    load_seconds: float
+    load_seconds: float | None
     score: float | None
     drop: float | None
     samples: int

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from lepton_ai.data.samples import is_ragged
 from lepton_ai.errors import LeptonError
 from lepton_ai.measure.latency import race
 from lepton_ai.measure.measurement import Latency, Measurement
@@ -173,7 +174,7 @@ def join(first: Arrays, second: Arrays) -> Arrays:
 
 
 def _join_one(parts: Sequence[Array]) -> Array:
-    shapes = {part.shape[1:] if part.dtype != object else None for part in parts}
+    shapes = {None if is_ragged(part) else part.shape[1:] for part in parts}
     if len(shapes) == 1 and None not in shapes:
         return np.concatenate(parts)
     ragged = np.empty(sum(len(part) for part in parts), dtype=object)

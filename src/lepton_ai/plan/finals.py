@@ -236,7 +236,7 @@ class _Finals:
             bytes_on_disk=bytes_on_disk(self._job.model.path),
             bytes_to_transfer=bytes_to_transfer(self._job.model.path),
             peak_memory_mb=memory,
-            load_seconds=0.0 if _EAGER in times else self._oracle.runner.load_seconds,
+            load_seconds=None if _EAGER in times else self._oracle.runner.load_seconds,
             score=value,
             drop=0.0,
             samples=count,

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from lepton_ai.data.metric import Score
+from lepton_ai.data.samples import is_ragged
 from lepton_ai.graph.gate import Equality, check_equal
 from lepton_ai.model.signature import Array, Arrays
 from lepton_ai.plan.job import Job
@@ -26,6 +27,8 @@ class Judge:
     def equality(self, outputs: Arrays, count: int) -> Equality:
         """The gate's word on the answers to the first ``count`` samples."""
         reference = {name: array[:count] for name, array in self._oracle.tune_outputs.items()}
+        if any(is_ragged(array) for array in (*reference.values(), *outputs.values())):
+            return check_equal(_by_sample(reference, count), _by_sample(outputs, count))
         return check_equal([reference], [outputs])
 
     def harm(self, outputs: Arrays, count: int) -> str | None:
@@ -75,3 +78,8 @@ class Judge:
 
 def _floats(outcomes: Array) -> Array:
     return np.asarray(outcomes, dtype=np.float64)
+
+
+def _by_sample(outputs: Arrays, count: int) -> list[Arrays]:
+    """The answers to each sample by themselves, so that their shapes may differ."""
+    return [{name: array[index] for name, array in outputs.items()} for index in range(count)]

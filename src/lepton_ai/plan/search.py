@@ -15,7 +15,7 @@ from lepton_ai.plan.bench import Bench
 from lepton_ai.plan.job import Event, Job
 from lepton_ai.plan.oracle import Oracle
 from lepton_ai.plan.recipe import Recipe
-from lepton_ai.plan.trial import CANDIDATE, FAILED, REJECTED, Trial
+from lepton_ai.plan.trial import CANDIDATE, REJECTED, Trial
 
 #: Shares of the minutes: what is left is for the last race and the certificate.
 _UNTIL_TRIALS_END = 0.5
@@ -52,7 +52,8 @@ class Search:
         for name, until, recipes in stages:
             self._stage(name, until, recipes())
         if not any(trial.equal for trial in self.trials):
-            reasons = "; ".join(f"{trial.name}: {trial.why}" for trial in self.trials)
+            plain = [trial for trial in self.trials if trial.recipe in space.plain(threads)]
+            reasons = "; ".join(f"{trial.name}: {trial.why}" for trial in plain)
             raise ModelError(f"no engine answers as the original does: {reasons}")
 
     def minutes_left(self) -> float:
@@ -67,13 +68,10 @@ class Search:
         for done, recipe in enumerate(recipes):
             best = best_of(self.trials, self.job)
             why = space.not_worth_it(recipe, self.trials)
+            if best is not None and self._share_gone() > until:
+                why = "not tried: the minutes ran out"
             if why is not None:
                 self.trials.append(Trial(recipe=recipe, verdict=REJECTED, why=why))
-                continue
-            if best is not None and self._share_gone() > until:
-                self.trials.append(
-                    Trial(recipe=recipe, verdict=FAILED, why="not tried: the minutes ran out")
-                )
                 continue
             self.job.progress(
                 Event(

@@ -9,7 +9,7 @@ from lepton_ai.engines.engine import Engine, EnginePlan, engines
 from lepton_ai.errors import MissingExtraError
 from lepton_ai.graph.rewrite import rewrites
 from lepton_ai.plan.recipe import Recipe
-from lepton_ai.plan.trial import CANDIDATE, Trial
+from lepton_ai.plan.trial import CANDIDATE, FAILED, Trial
 
 _BASE_REWRITE = "clean"
 _PLANNED_ANEW = 2
@@ -115,5 +115,6 @@ def not_worth_it(recipe: Recipe, trials: Iterable[Trial]) -> str | None:
     in_fp32 = replace(recipe, plan=replace(recipe.plan, precision="fp32"))
     for trial in trials:
         if trial.recipe == in_fp32 and trial.verdict != CANDIDATE:
-            return f"not tried: the same with the rest in fp32 was {trial.verdict} ({trial.why})"
+            ended = "failed" if trial.verdict == FAILED else "was rejected"
+            return f"not tried: the same with the rest in fp32 {ended} ({trial.why})"
     return None
