@@ -2,6 +2,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,24 @@ def test_nothing_but_the_bundle_is_left(contents, tmp_path):
     path = pack(contents(), tmp_path / "b")
     assert [p.name for p in tmp_path.iterdir()] == ["b"]
     assert not (path / "rubbish").exists()
+
+
+def test_of_several_that_write_one_path_at_once_one_wins_and_the_others_are_told(
+    contents, tmp_path
+):
+    def attempt(number):
+        try:
+            pack(contents(name=f"n{number}"), tmp_path / "b")
+        except OutputError as failure:
+            return str(failure)
+        return "written"
+
+    with ThreadPoolExecutor(8) as pool:
+        told = sorted(pool.map(attempt, range(8)), key=len)
+    assert told[0] == "written"
+    assert all("exists" in sentence for sentence in told[1:])
+    verify_files(tmp_path / "b")
+    assert [p.name for p in tmp_path.iterdir()] == ["b"]
 
 
 def test_a_failure_leaves_nothing(contents, tmp_path):

@@ -54,7 +54,7 @@ def test_the_text_column_must_be_named(frame, tmp_path):
         read_data(write(frame, tmp_path / "v.csv"), label="mood")
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
 def test_encodings(tmp_path, encoding):
     path = tmp_path / "v.csv"
     path.write_bytes(("body,mood\n" + "".join(f"café {i},b\n" for i in range(10))).encode(encoding))

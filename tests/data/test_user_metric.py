@@ -1,3 +1,4 @@
+import functools
 import sys
 
 import numpy as np
@@ -62,6 +63,20 @@ def test_an_edited_file_is_another_metric(tmp_path):
     assert from_file(f"{path}:f").content_key() != key
 
 
+def test_functions_that_differ_in_what_they_bring_along_are_different_metrics():
+    def scaled(by, held):
+        return lambda outputs, labels, reference: by * held.sum() * np.ones(3)
+
+    arrays = np.zeros(5_000), np.zeros(5_000)
+    arrays[1][2_500] = 1.0
+    made = [scaled(1, arrays[0]), scaled(2, arrays[0]), scaled(1, arrays[1])]
+    made += [functools.partial(print, number) for number in (1, 2)]
+    made += [eval(f"lambda o, l, r: {number}") for number in (1.0, 2.0)]
+    assert len({from_function(one).content_key() for one in made}) == len(made)
+    again = from_function(scaled(1, arrays[0])).content_key()
+    assert again == from_function(made[0]).content_key()
+
+
 def test_modules_and_path_are_left_as_they_were(tmp_path):
     path = write(
         tmp_path,
@@ -93,9 +108,13 @@ def test_a_place_with_no_function_is_told(tmp_path, monkeypatch, place, told):
         from_file(place)
 
 
-@pytest.mark.parametrize("body", ["1 / 0", "def f(:", "import a_module_that_is_nowhere"])
+@pytest.mark.parametrize(
+    "body", ["1 / 0", "def f(:", "import a_module_that_is_nowhere", "raise SystemExit(0)"]
+)
 def test_a_file_that_cannot_run_tells_why(tmp_path, body):
-    with pytest.raises(MetricError, match=r"mine\.py raised (ZeroDivision|Syntax|ModuleNotFound)"):
+    with pytest.raises(
+        MetricError, match=r"mine\.py raised (ZeroDivision|Syntax|ModuleNotFound|SystemExit)"
+    ):
         from_file(f"{write(tmp_path, body)}:f")
 
 
@@ -104,6 +123,7 @@ def test_a_file_that_cannot_run_tells_why(tmp_path, body):
     [
         ("1 / 0", "raised ZeroDivisionError: division by zero"),
         ("o['z']", "raised KeyError: 'z'"),
+        ("__import__('sys').exit(0)", "raised SystemExit: 0"),
         ("[1.0, 2.0]", r"one for each of the 3 samples, and an array of shape \(2,\)"),
         ("[[1.0], [2.0], [3.0]]", r"shape \(3, 1\)"),
         ("float('nan')", "answered NaN"),

@@ -104,6 +104,23 @@ def test_a_scalar_input_stays_a_scalar(engine, tmp_path):
     np.testing.assert_allclose(answer["y"], 2 * X, rtol=1e-6)
 
 
+def test_outputs_keep_their_names_where_operators_between_are_folded_away(engine, tmp_path):
+    path = save(
+        tmp_path / "identities.onnx",
+        [
+            helper.make_node("Relu", ["x"], ["a_hidden"]),
+            helper.make_node("Identity", ["a_hidden"], ["y"]),
+            helper.make_node("Identity", ["a_hidden"], ["z"]),
+        ],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 4]) for name in "yz"],
+    )
+    answer = engine.load(path, EnginePlan(threads=1)).run({"x": X})
+    assert list(answer) == ["y", "z"]
+    assert np.array_equal(answer["y"], np.maximum(X, 0))
+    assert np.array_equal(answer["z"], np.maximum(X, 0))
+
+
 def test_an_operator_that_nobody_has_is_refused_in_a_sentence(engine, tmp_path):
     node = helper.make_node("Frobnicate", ["x"], ["y"], domain="org.example")
     graph = helper.make_graph(

@@ -244,7 +244,7 @@ def test_code_in_the_folder_is_not_run(copy, folder):
 
 def test_sizes_that_do_not_fit_the_weights_are_told(copy, folder):
     edit_config(copy, hidden_size=32)
-    refused(copy, folder, "cannot be loaded")
+    refused(copy, folder, "weights have other shapes than its config.json says")
 
 
 def test_a_missing_tokenizer_and_image_processor_are_told(copy, folder, tmp_path):

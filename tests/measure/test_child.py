@@ -60,6 +60,27 @@ def test_what_it_prints_goes_to_the_log(child, tmp_path, capfd):
     assert "hello from below" in (tmp_path / "log.txt").read_text()
 
 
+def test_a_file_in_the_working_folder_does_not_pass_for_a_library(tmp_path, monkeypatch):
+    (tmp_path / "numpy.py").write_text("raise SystemExit(7)")
+    monkeypatch.chdir(tmp_path)
+    with Child(tmp_path / "log.txt", title="the child") as started:
+        assert started.call("numpy:sqrt", 9.0, timeout=30) == 3.0
+
+
+def test_its_last_words_are_its_own(tmp_path):
+    log = tmp_path / "log.txt"
+    log.write_text("somebody else's words\n")
+    with (
+        Child(log, title="the child") as silent,
+        pytest.raises(WorkerError, match=r"died: exit code 3$"),
+    ):
+        silent.call("os:_exit", 3, timeout=30)
+    with Child(log, title="the child") as talker:
+        talker.call("builtins:print", "its own", timeout=30)
+        with pytest.raises(WorkerError, match=r"exit code 3 \(its own\)"):
+            talker.call("os:_exit", 3, timeout=30)
+
+
 def test_errors_of_two_kinds_are_rebuilt_without_their_own_arguments(tmp_path):
     from lepton_ai.measure.child import _rebuild
 

@@ -31,6 +31,14 @@ def test_the_slower_one_takes_longer_and_both_get_the_same_calls():
     assert times["slow"].runs >= 30
 
 
+def test_a_slow_one_gets_fewer_calls_so_that_the_race_ends():
+    slow = Sleeper(0.05)
+    start = time.perf_counter()
+    times = race({"slow": LocalRunner(slow)}, [{"x": np.array(0)}], seconds=0.1)
+    assert 10 <= times["slow"].runs < 30
+    assert time.perf_counter() - start < 2.5
+
+
 def test_percentiles_and_the_interval_of_the_median():
     latency = summarise([float(i) for i in range(1, 102)])
     assert latency.p50_ms == 51

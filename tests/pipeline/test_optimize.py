@@ -97,7 +97,9 @@ def test_a_module_with_bare_arrays(tmp_path):
     x = np.random.default_rng(0).normal(size=(200, 6)).astype(np.float32)
     with torch.no_grad():
         labels = module(torch.from_numpy(x)).argmax(-1).numpy()
+    module.train()
     result = lepton_ai.optimize(module, (x, labels), budget=Budget(minutes=QUICK))
+    assert all(part.training for part in module.modules()), "it is handed back as it came"
     assert result.record["baseline"]["name"].startswith("PyTorch eager")
     assert result.best["speedup"] > 1
     net = lepton_ai.load(result.save(tmp_path / "net.lepton"))

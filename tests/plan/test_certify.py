@@ -216,3 +216,19 @@ def test_a_certificate_survives_json(losses: int) -> None:
     settings = claim(isa=("avx2", "amx_int8"), engines={"onnxruntime": "1.32.0"})
     found = certify(*right_and_wrong(500, losses, 4), settings)
     assert Certificate.from_json(json.loads(json.dumps(found.to_json()))) == found
+
+
+def test_a_score_of_unknown_range_is_not_taken_for_right_or_wrong():
+    """Only zeros and ones were seen, but a rare loss of fifty may not have been."""
+    claim = Claim(metric="mine", max_drop=0.05, bounds=None)
+    ones = Score(value=1.0, per_sample=np.ones(500))
+    mixed = Score(value=0.998, per_sample=np.r_[np.ones(499), 0.0])
+    certificate = certify(ones, mixed, claim)
+    assert not certificate.exact
+    assert certificate.bound > 0
+
+
+def test_outcomes_that_are_all_one_number_do_not_give_a_bound_of_nothing():
+    claim = Claim(metric="mine", max_drop=0.001, bounds=None)
+    same = Score(value=7.0, per_sample=np.full(100, 7.0))
+    assert certify(same, same, claim).bound > 0.01

@@ -54,10 +54,22 @@ def test_memory_that_was_not_measured_cannot_keep_a_bound():
     assert judge(replace(MEASURED, peak_memory_mb=None), max_memory_mb=500.0)[0] == "MISSED"
 
 
-def test_why_a_slower_and_a_riskier_one_lost():
+def test_why_each_lost():
     recipe = Recipe(engine="onnxruntime", plan=EnginePlan())
-    best = Trial(recipe=recipe, verdict=CANDIDATE, why="equal", ratio=0.5, likely_bound=0.0)
-    slower = replace(best, ratio=1.0)
-    assert why_it_lost(slower, best).startswith("2.00× the time of")
-    riskier = replace(best, ratio=0.4, likely_bound=0.03)
-    assert "0.0300" in why_it_lost(riskier, best)
+    job = SimpleNamespace(budget=Budget(max_size_mb=9.0))
+    best = Trial(
+        recipe=recipe,
+        verdict=CANDIDATE,
+        why="equal",
+        measurement=MEASURED,
+        ratio=0.5,
+        equal=True,
+        likely_bound=0.0,
+    )
+    assert why_it_lost(replace(best, ratio=1.0), best, job).startswith("2.00× the time of")
+    quick = replace(best, ratio=0.4)
+    assert why_it_lost(quick, best, job, 1.1).startswith("1.10× the time of")
+    assert "only the fastest few" in why_it_lost(quick, best, job)
+    assert "0.0300" in why_it_lost(replace(quick, equal=False, likely_bound=0.03), best, job)
+    larger = replace(quick, measurement=replace(MEASURED, bytes_on_disk=10_000_000))
+    assert "more bytes or memory" in why_it_lost(larger, best, job)

@@ -23,6 +23,8 @@ from lepton_ai.model.processing import Processing, processings
 
 #: The engine that is part of every install and runs any ONNX graph.
 PORTABLE_ENGINE = "onnxruntime"
+#: An engine tries to start as many as it is told to, and thousands hang the machine.
+_MOST_THREADS = 256
 
 
 def load(path: str | Path, *, threads: int | None = None, replay: bool = True) -> Net:
@@ -76,8 +78,9 @@ def rebuild_processing(path: Path, manifest: Manifest) -> Processing | None:
 
 def _threads(manifest: Manifest, asked: int | None) -> int:
     if asked is not None:
-        if asked < 1:
-            raise BundleError(f"threads wants 1 or more, and {asked} came")
+        most = max(_MOST_THREADS, usable_cores())
+        if not 1 <= asked <= most:
+            raise BundleError(f"threads wants 1 to {most}, and {asked} came")
         return asked
     return max(1, min(manifest.plan.threads, usable_cores()))
 
@@ -97,8 +100,8 @@ def _fallback_notes(net: Net, refused: list[str]) -> tuple[str, ...]:
     if not refused:
         return ()
     return (
-        f"{net.name} runs in {net.engine} in {net.plan.precision}, not as it was measured, and its "
-        f"speed is not the certified one ({'; '.join(refused)})",
+        f"{net.name} runs in {net.engine} in {net.plan.precision}, not as it was measured: its "
+        f"speed and its certificate are not those of the bundle ({'; '.join(refused)})",
     )
 
 

@@ -1,10 +1,12 @@
 """Contents in, bundle out: written beside its place, made durable, and moved in one step."""
 
+import fcntl
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -99,17 +101,32 @@ def _place(target: Path, overwrite: bool, write: Callable[[Path], None]) -> Path
     target = target.absolute()
     partial = target.with_name(f".{target.name}.partial")
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        write(partial)
-        _move(partial, target)
+        with _alone_in(target.parent):
+            check_target(target, overwrite)  # another may have written it since
+            try:
+                shutil.rmtree(partial, ignore_errors=True)
+                write(partial)
+                _move(partial, target)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
     except OSError as failure:
         raise OutputError(
             f"the bundle cannot be written to {target}: {failure.strerror or failure}; "
             "free the space or choose another path"
         ) from failure
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return target
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Write in turns: two that write one path would clear each other's partial folder away."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network file systems have no locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def check_target(target: Path, overwrite: bool = False) -> None:

@@ -8,6 +8,7 @@ Exit codes: 0 done, 1 a failure that is not the caller's, 2 bad usage or bad inp
 a command may add its own (``optimize``: 3, the budget was missed).
 """
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -17,6 +18,9 @@ import typer
 
 from lepton_ai.errors import LeptonError, MissingExtraError, UserError
 from lepton_ai.registry import Registry
+
+_INTERRUPTED = 130
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 commands: Registry[Callable[..., Any]] = Registry("commands", extra="all")
 commands.register("demo", "lepton_ai.cli.demo:demo")
@@ -42,12 +46,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     except LeptonError as failure:
         _leave(1, _sentence(failure))
     except KeyboardInterrupt:
-        _leave(130, "interrupted")
+        _leave(_INTERRUPTED, "interrupted")
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:  # what Typer makes of Ctrl-C, without a word
+            _leave(_INTERRUPTED, "interrupted")
+        raise
     except ModuleNotFoundError as failure:
         _leave_without_module(failure)
     except Exception as failure:
         if os.environ.get("LEPTON_DEBUG") == "1":
             raise
+        if isinstance(failure, OSError) and failure.errno in _FULL:
+            _leave(1, f"{_sentence(failure)}; free some space, and run the same command again")
         _leave(
             1,
             f"this is a bug in Lepton ({type(failure).__name__}: {_sentence(failure)}); "

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -57,7 +58,8 @@ def optimize(
         minutes=minutes,
         confidence=confidence,
     )
-    with ProgressLine() as line:
+    # what a metric or a module prints is not part of the document on stdout
+    with ProgressLine() as line, redirect_stdout(sys.stderr):
         result = run(
             model,
             data,
@@ -86,4 +88,6 @@ def _show(record: dict[str, Any]) -> None:
     console.print(lost(record))
     console.print(in_words(record), markup=False)
     console.print(f"{record['status']}: {record['why']}", markup=False)
+    for note in record["notes"]:
+        console.print(f"Note: {note}", markup=False)
     console.print(f"Bundle: {record['bundle']}", markup=False)

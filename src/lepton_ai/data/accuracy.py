@@ -1,5 +1,7 @@
 """The share of samples whose class is right."""
 
+import numpy as np
+
 from lepton_ai.data.decisions import (
     check_class_labels,
     check_decided,
@@ -42,6 +44,11 @@ class Accuracy(Metric):
         decided = decide(find_decider(wanted, reference), outputs, wanted.shape)
         right = (decided == wanted).reshape(len(wanted), -1).mean(axis=1)
         return Score(value=float(right.mean()), per_sample=right)
+
+    def chance(self, labels: Array) -> float | None:
+        """The share of the most frequent class, which a constant answer gets right."""
+        classes, counts = np.unique(class_labels(labels), return_counts=True)
+        return float(counts.max() / counts.sum()) if len(classes) else None
 
     def describe(self, reference: Arrays, labels: Array | None = None) -> str:
         """Which output is compared with the labels."""

@@ -16,7 +16,7 @@ _SUFFIXES = frozenset(
 
 
 class ImageFolder(Source):
-    """Image files on disk; each is opened only when its sample is asked for."""
+    """Image files on disk; their beginnings are checked, and each is decoded when asked for."""
 
     name = "image-folder"
     takes = "a folder of images with one subfolder per class"
@@ -40,16 +40,31 @@ class ImageFolder(Source):
         visible = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
         classes = [entry for entry in visible if entry.is_dir()]
         if not classes:
-            return RawData(name=folder.name, items=_flat(folder, visible))
+            images = _flat(folder, visible)
+            _check_images(images)
+            return RawData(name=folder.name, items=images)
         members = [(path, entry.name) for entry in classes for path in _files(entry)]
         if not members:
             raise DataError(f"the subfolders of {folder} hold no images")
+        _check_images([path for path, _ in members])
         return RawData(
             name=folder.name,
             items=[path for path, _ in members],
             labels=np.asarray([called for _, called in members]),
             label_names=tuple(entry.name for entry in classes),
         )
+
+
+def _check_images(paths: list[Path]) -> None:
+    """Every file must begin as an image does; what is broken further on is found when decoded."""
+    from PIL import Image, UnidentifiedImageError
+
+    for path in paths:
+        try:
+            with Image.open(path):
+                pass
+        except (UnidentifiedImageError, Image.DecompressionBombError) as failure:
+            raise DataError(f"{path} is not an image that can be read: {failure}") from failure
 
 
 def _flat(folder: Path, visible: list[Path]) -> list[Path]:

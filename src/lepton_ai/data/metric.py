@@ -66,6 +66,10 @@ class Metric(ABC):
     def describe(self, reference: Arrays, labels: Array | None = None) -> str:
         """What is compared with what for a model with these outputs, in one sentence."""
 
+    def chance(self, labels: Array) -> float | None:
+        """The score of one constant answer, where that means something."""
+        return None
+
     def resampled(
         self, outputs: Arrays, labels: Array | None, reference: Arrays, indices: Array
     ) -> Array:

@@ -1,5 +1,6 @@
 """Samples from a table: one column of texts and, where there are labels, one of labels."""
 
+import codecs
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _PARQUET = (".parquet", ".pq")
 #: UTF-8, with a byte order mark or without; whatever is not UTF-8 can be read as Latin-1.
 _ENCODINGS = ("utf-8-sig", "latin-1")
+#: What Excel calls "Unicode text"; Latin-1 would decode it too, to rubbish.
+_UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class Table(Source):
@@ -66,7 +69,9 @@ def _open(source: Any, wanted: list[str]) -> Any:
 
 def _open_csv(pandas: Any, path: Path, wanted: list[str]) -> Any:
     # Everything is read as text: a label called "NA" or "007" stays what it is.
-    for encoding in _ENCODINGS:
+    with path.open("rb") as file:
+        marked = file.read(2) in _UTF_16_MARKS
+    for encoding in ("utf-16", *_ENCODINGS) if marked else _ENCODINGS:
         settings = {
             "sep": _SEPARATORS[path.suffix.lower()],
             "dtype": str,

@@ -61,7 +61,7 @@ class UserMetric(Metric):
                 shown,
                 {name: _read_only(array) for name, array in reference.items()},
             )
-        except Exception as failure:
+        except (Exception, SystemExit) as failure:  # sys.exit() must not end us with its own code
             reason = f"{type(failure).__name__}: {failure}"
             raise MetricError(f"metric {self.name} raised {reason}") from failure
         values = self._numbers(answer)
@@ -101,12 +101,23 @@ class UserMetric(Metric):
 def from_function(function: Function) -> UserMetric:
     """The metric that a Python callable computes."""
     name = getattr(function, "__name__", type(function).__name__)
+    return UserMetric(function, name=name, source=_meaning(function))
+
+
+def _meaning(function: Function) -> bytes:
+    """What tells a callable from another: its source, and the values that it brings along."""
+    code = getattr(function, "__code__", None)
+    if code is None:  # an instance or a partial
+        return repr(function).encode()
     try:
-        source = inspect.getsource(function).encode()
-    except (OSError, TypeError):  # defined in a shell, or an instance of a class
-        code = getattr(function, "__code__", None)
-        source = code.co_code if code is not None else name.encode()
-    return UserMetric(function, name=name, source=source)
+        text = inspect.getsource(function)
+    except OSError:  # defined in a shell
+        text = repr((code.co_code, code.co_consts, code.co_names))
+    cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
+    # NumPy abbreviates an array in words.
+    held = [cell.tobytes() if isinstance(cell, np.ndarray) else cell for cell in cells]
+    defaults = (getattr(function, "__defaults__", None), getattr(function, "__kwdefaults__", None))
+    return repr((text, held, defaults)).encode()
 
 
 def from_file(place: str) -> UserMetric:
@@ -137,7 +148,7 @@ def _run(path: Path, place: str) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as failure:
+    except (Exception, SystemExit) as failure:
         reason = f"{type(failure).__name__}: {failure}"
         raise MetricError(f"metric {place}: {path} raised {reason}") from failure
     finally:

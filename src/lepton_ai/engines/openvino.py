@@ -11,6 +11,7 @@ from lepton_ai.engines.engine import Availability, Engine, EnginePlan, Executabl
 from lepton_ai.errors import EngineError, EngineUnavailableError
 from lepton_ai.model.signature import Arrays
 
+_SINK = "/sink_port_0"
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 
@@ -86,7 +87,9 @@ def _name_of(output: Any, index: int) -> str:
     names: set[str] = output.names
     if not names:
         raise EngineError(f"openvino lost the name of output {index}")
-    return min(names)
+    # A tensor goes by the names of what was folded into it too; its sink knows the output's own.
+    own = str(output.node.get_friendly_name()).removesuffix(_SINK)
+    return own if own in names else min(names)
 
 
 def _reason(failure: Exception) -> str:

@@ -129,7 +129,10 @@ def _load(path: Path, task: str) -> "PreTrainedModel":
                 output_loading_info=True,
             )
     except Exception as failure:  # transformers raises many kinds for a broken folder
-        raise ModelError(f"{path} cannot be loaded: {first_line(failure)}") from failure
+        why = first_line(failure)
+        if "ignore_mismatched_sizes" in why:  # its own words point at a log that is not shown
+            why = "its weights have other shapes than its config.json says"
+        raise ModelError(f"{path} cannot be loaded: {why}") from failure
     missing = sorted(loaded["missing_keys"])
     if missing:
         raise ModelError(

@@ -3,7 +3,8 @@
 import inspect
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,6 +61,23 @@ class TorchModule(Format):
             notes = model.notes if free else (*model.notes, _fixed_note(inputs, failures))
             return replace(model, notes=notes)
         raise ModelError(f"{type(module).__name__} cannot be exported: {failures[-1]}")
+
+
+@contextmanager
+def left_as_found(source: Any) -> Iterator[None]:
+    """Give a module back in the mode it came in, part by part, and PyTorch its threads."""
+    if not TorchModule().accepts(source):
+        yield
+        return
+    import torch
+
+    modes, threads = [(part, part.training) for part in source.modules()], torch.get_num_threads()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
+        torch.set_num_threads(threads)
 
 
 def _export(

@@ -2,7 +2,8 @@
 
 Thread pools of two engines in one process slow each other down, quantisers print, and a compiled
 graph can end its process. So each candidate lives in a process of its own, which calls functions by
-name and keeps what they return alive between calls. The child dies with its parent.
+name and keeps what they return alive between calls. On Linux the child dies with its parent;
+elsewhere it ends after the call that it is in.
 """
 
 import os
@@ -18,6 +19,7 @@ from lepton_ai import errors
 from lepton_ai.errors import LeptonError, WorkerError
 
 _PATIENCE_SECONDS = 5.0
+_LAST_WORDS_BYTES = 1 << 16
 
 
 class Child:
@@ -27,9 +29,12 @@ class Child:
         self.title = title
         self._log = log
         ours, theirs = Pipe()
+        module = "lepton_ai.measure.child_main"
         with log.open("ab") as sink:
+            self._log_begins = sink.tell()
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "lepton_ai.measure.child_main", str(theirs.fileno())],
+                # -P: a file in the working folder must not pass for a library.
+                [sys.executable, "-P", "-m", module, str(theirs.fileno())],
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
@@ -86,8 +91,15 @@ class Child:
             return "it stopped answering"
         if code < 0:
             return f"signal {signal.Signals(-code).name}"
-        lines = self._log.read_text(errors="replace").strip().splitlines()
+        lines = self._last_words().strip().splitlines()
         return f"exit code {code}" + (f" ({lines[-1]})" if lines else "")
+
+    def _last_words(self) -> str:
+        """The end of what was printed since this child began; others write to the log as well."""
+        with self._log.open("rb") as log:
+            size = log.seek(0, os.SEEK_END)
+            log.seek(max(self._log_begins, size - _LAST_WORDS_BYTES))
+            return log.read().decode(errors="replace")
 
 
 def _environment() -> dict[str, str]:

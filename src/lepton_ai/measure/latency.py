@@ -1,8 +1,9 @@
 """Fair clocks: many runners timed in turns on the same real samples.
 
 Machines drift: what is timed first in a hot minute loses to what is timed in a cool one. So the
-runners take turns in short blocks, in an order that rotates, and each gets the same calls. The
-median and its interval come from order statistics (David & Nagaraja, *Order Statistics*, 7.1).
+runners take turns in short blocks, in an order that rotates, and each walks through the same calls,
+the faster ones more often. The median and its interval come from order statistics (David &
+Nagaraja, *Order Statistics*, 7.1).
 """
 
 import math
@@ -18,6 +19,9 @@ from lepton_ai.model.signature import Arrays
 _BLOCK_SECONDS = 0.2
 _LONGEST_BLOCK = 1000
 _LEAST_CALLS = 30
+#: A slow network gets fewer calls than that, once it has had its seconds this many times over.
+_PATIENCE = 2.0
+_FEWEST_CALLS = 10
 _MOST_CALLS = 3000
 _MOST_WARM_UP_ROUNDS = 3
 _STEADY = 0.05
@@ -85,9 +89,12 @@ class _Block:
 
     def wants_more(self, seconds: float) -> bool:
         """Whether it has had neither its seconds nor its calls."""
-        if len(self.times) >= _MOST_CALLS:
+        calls, share = len(self.times), sum(self.times) / (seconds * 1000)
+        if calls >= _MOST_CALLS:
             return False
-        return len(self.times) < _LEAST_CALLS or sum(self.times) < seconds * 1000
+        if calls < _FEWEST_CALLS:
+            return True
+        return share < (_PATIENCE if calls < _LEAST_CALLS else 1.0)
 
     def take_turn(self) -> None:
         """Time one block, after a pause in which the last runner's threads go to sleep.

@@ -28,8 +28,15 @@ class Model:
     notes: tuple[str, ...] = field(default=())
 
     def content_key(self) -> str:
-        """A hash of the network's bytes and of its processing."""
-        whole = hashlib.sha256(self.path.read_bytes())
+        """A hash of the network's bytes, weights beside it included, and of its processing."""
+        whole = hashlib.sha256()
+        files = (path for path in self.path.parent.rglob("*") if path.is_file())
+        for path in sorted(files):
+            with path.open("rb") as file:
+                whole.update(path.relative_to(self.path.parent).as_posix().encode() + b"\0")
+                whole.update(hashlib.file_digest(file, "sha256").digest())
         if self.processing is not None:
             whole.update(repr(sorted(self.processing.settings().items())).encode())
+            for name, content in sorted(self.processing.files().items()):
+                whole.update(name.encode() + b"\0" + hashlib.sha256(content).digest())
         return whole.hexdigest()

@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lepton_ai.bundle.pack import BundleContents, pack
 from lepton_ai.data.bind import bind
 from lepton_ai.data.choose import choose_metric
@@ -17,8 +19,9 @@ from lepton_ai.data.raw import RawData
 from lepton_ai.data.source import read_data
 from lepton_ai.data.split import split
 from lepton_ai.engines.eager import Eager
-from lepton_ai.errors import ModelError
+from lepton_ai.errors import BudgetError, ModelError
 from lepton_ai.formats.read import read
+from lepton_ai.formats.torch_module import left_as_found
 from lepton_ai.graph.gate import check_equal
 from lepton_ai.measure.machine import fingerprint
 from lepton_ai.measure.size import parts
@@ -43,6 +46,14 @@ _EXPORT_ATOL = 1e-5
 _EXPORT_SAMPLES = 8
 _EXAMPLE_ROWS = 2
 _BUNDLE = "bundle.lepton"
+_LABELS_UNUSED = (
+    "the labels ({labels.dtype} of shape {labels.shape}) are not classes, so agreement with the "
+    "original was measured, which needs none; name a metric to use them"
+)
+_NO_BETTER = (
+    "the original's {metric} is {score:.4f}, and one constant answer would have {chance:.4f}: are "
+    "the labels in the order of the model's classes? A bound on the drop says little here"
+)
 
 
 def optimize(
@@ -68,13 +79,15 @@ def optimize(
     """
     started = time.monotonic()
     tell = progress or _silent
+    if budget is not None and not isinstance(budget, Budget):
+        raise BudgetError(f"budget wants a lepton_ai.Budget, and a {type(budget).__name__} came")
     budget = (budget or Budget()).check()
     tell(Event(stage="read", text=str(model) if isinstance(model, str | Path) else "module"))
     raw = read_data(data, text=text, label=label)
-    with tempfile.TemporaryDirectory(prefix="lepton-") as folder:
+    with tempfile.TemporaryDirectory(prefix="lepton-") as folder, left_as_found(model):
         held = read(model, Path(folder), _example(raw))
         job = _bind(held, raw, metric, budget, started, tell)
-        key = json.dumps([budget.to_json(), job.threads], sort_keys=True)
+        key = json.dumps([job.model.name, budget.to_json(), job.threads], sort_keys=True)
         finished = _finished(job.journal, key)
         return finished or _search(job, key)
 
@@ -85,6 +98,8 @@ def _bind(
     """Everything that a search needs, with the model's file moved in beside the journal."""
     samples = bind(raw, model.signature, model.processing)
     chosen = choose_metric(metric, samples.labels)
+    if metric is None and samples.labels is not None and not chosen.needs_labels:
+        model = _noted(model, _LABELS_UNUSED.format(labels=samples.labels))
     machine = fingerprint()
     key = content_key(
         (model.content_key(), samples.content_key(), chosen.content_key(), machine.key)
@@ -106,6 +121,7 @@ def _bind(
 
 def _search(job: Job, key: str) -> Result:
     with closing(Oracle(job)) as oracle:
+        job = replace(job, model=_noted(job.model, *_doubts(job, oracle)))
         if job.model.module is not None:
             _check_export(job, oracle)
         search = Search(job=job, oracle=oracle, bench=Bench(job, oracle), trials=[])
@@ -120,6 +136,19 @@ def _search(job: Job, key: str) -> Result:
     return Result(record=_public(record), staged=staged)
 
 
+def _doubts(job: Job, oracle: Oracle) -> list[str]:
+    """What speaks against the labels: an original no better than one constant answer."""
+    labels, score = oracle.tune_labels, oracle.tune_score.value
+    chance = None if labels is None else job.metric.chance(labels)
+    if chance is None or score > chance:
+        return []
+    return [_NO_BETTER.format(metric=job.metric.name, score=score, chance=chance)]
+
+
+def _noted(model: Model, *notes: str) -> Model:
+    return replace(model, notes=(*model.notes, *notes))
+
+
 def _silent(_: Event) -> None:
     """No progress is shown."""
 
@@ -129,10 +158,11 @@ def _example(raw: RawData) -> Arrays | None:
     if raw.arrays is None:
         return None
     rows = {name: array[:_EXAMPLE_ROWS] for name, array in raw.arrays.items()}
-    return {
-        name: array.astype("float32") if array.dtype == "float64" else array
-        for name, array in rows.items()
-    }
+    with np.errstate(over="ignore"):  # binding says so in words
+        return {
+            name: array.astype("float32") if array.dtype == "float64" else array
+            for name, array in rows.items()
+        }
 
 
 def _kept(model: Model, folder: Path) -> Model:

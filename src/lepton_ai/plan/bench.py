@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from lepton_ai.data.samples import is_ragged
-from lepton_ai.errors import LeptonError
+from lepton_ai.errors import LeptonError, WorkerError
 from lepton_ai.measure.latency import race
 from lepton_ai.measure.measurement import Latency, Measurement
 from lepton_ai.measure.runner import ProcessRunner, Runner
@@ -38,13 +38,22 @@ class Bench:
         """Try ``recipe``; from the journal, if it was tried before.
 
         ``best`` is the fastest trial in hand that keeps the budget: what is clearly slower is not
-        scored. A rejection holds for the budget that it was made under, and for no other.
+        scored. What was found holds for the bounds and the samples that it was found under.
         """
-        bounds = {**self._job.budget.to_json(), "minutes": None, "max_latency_ms": None}
+        bounds = {
+            **self._job.budget.to_json(),
+            "minutes": None,
+            "max_latency_ms": None,
+            "tuned_on": len(self._oracle.tune),
+        }
         known = self._job.journal.trial(recipe.key)
-        if known is not None and (known["verdict"] != REJECTED or known["bounds"] == bounds):
+        if known is not None and (known["verdict"] == FAILED or known["bounds"] == bounds):
             return Trial.from_json(known)
-        trial = self._attempt(recipe, best)
+        try:
+            trial = self._attempt(recipe, best)
+        except (WorkerError, OSError) as failure:  # it may go well another time: not journalled
+            self._oracle.check_alive()
+            return Trial(recipe=recipe, verdict=FAILED, why=str(failure))
         self._job.journal.record_trial(recipe.key, {**trial.to_json(), "bounds": bounds})
         return trial
 
@@ -60,10 +69,14 @@ class Bench:
             if idle is not None:
                 return Trial(recipe=recipe, verdict=REJECTED, why=f"{idle} found nothing to do")
             runner = self.load(recipe)
-        except (LeptonError, OSError) as failure:
+        except WorkerError:
+            raise
+        except LeptonError as failure:
             return Trial(recipe=recipe, verdict=FAILED, why=str(failure))
         try:
             return self._race_and_score(recipe, runner, best)
+        except WorkerError:
+            raise
         except LeptonError as failure:
             return Trial(recipe=recipe, verdict=FAILED, why=str(failure))
         finally:
@@ -126,12 +139,12 @@ class Bench:
         )
 
     def _gated(self, measured: Trial, outputs: Arrays, count: int) -> Trial:
-        """Equal answers need no score: they have the original's."""
+        """Equal answers differ by rounding, and no outcome of the metric changes with them."""
         assert measured.measurement is not None, "it was timed before it was asked"
-        equality = self._judge.equality(outputs, count)
-        if not equality.equal:
-            return measured.judged(REJECTED, f"not equal to the original: {equality.why}")
-        score = self._oracle.tune_score.value
+        difference = self._judge.difference(outputs, count)
+        if difference is not None:
+            return measured.judged(REJECTED, f"not equal to the original: {difference}")
+        score = self._judge.scored(outputs, count)[0].value
         return replace(
             measured,
             verdict=CANDIDATE,

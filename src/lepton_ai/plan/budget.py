@@ -28,6 +28,8 @@ class Budget:
         """This budget, if it makes sense; otherwise raise :class:`BudgetError`."""
         for field in fields(self):
             value = getattr(self, field.name)
+            if value is not None and not isinstance(value, int | float):
+                raise BudgetError(f"{field.name} wants a number, and {value!r} came")
             if value is not None and not math.isfinite(value):
                 raise BudgetError(f"{field.name} wants a finite number, and {value} came")
         if self.max_drop < 0:

@@ -138,10 +138,15 @@ def certify(
 
 
 def certify_equal(claim: Claim, n: int) -> Certificate:
-    """The certificate of an artifact whose answers a gate has found equal on ``n`` samples."""
+    """The certificate of an artifact whose answers a gate has found equal on ``n`` samples.
+
+    It speaks of steps that by their definition change nothing but the order of additions (another
+    engine, a rewrite, fp32 throughout); the samples check that they did what they say.
+    """
     sentence = (
-        f"The artifact is equal to the original: its answers on {n:,} samples are the "
-        f"original's within the rounding of its number format, so {claim.metric} does not drop."
+        f"The artifact is equal to the original: nothing was quantised or removed, and on {n:,} "
+        f"samples its answers are the original's within rounding, with no outcome of "
+        f"{claim.metric} changed."
     )
     return Certificate(
         metric=claim.metric,
@@ -157,7 +162,7 @@ def certify_equal(claim: Claim, n: int) -> Certificate:
         losses=None,
         gains=None,
         method=EQUAL,
-        exact=True,
+        exact=False,
         equal=True,
         more_samples_needed=None,
         isa=claim.isa,
@@ -193,14 +198,15 @@ def _from_outcomes(before: Floats, after: Floats, claim: Claim, alpha: float) ->
     drops = before - after if claim.larger_is_better else after - before
     n, both = len(drops), np.concatenate([before, after])
     losses = gains = None
-    if np.isin(both, (0.0, 1.0)).all():
+    if claim.bounds == (0.0, 1.0) and np.isin(both, (0.0, 1.0)).all():
         losses, gains = int(np.sum(drops > 0)), int(np.sum(drops < 0))
         bound, method = paired_bound(losses, gains, n, alpha), PAIRED
     elif claim.bounds is not None:
         width = claim.bounds[1] - claim.bounds[0]
         bound, method = betting_bound(drops / width, alpha) * width, BETTING
     else:
-        least = floor(n, alpha, float(np.ptp(both)))
+        # Where all outcomes are one number, a lost sample is taken to cost one unit.
+        least = floor(n, alpha, float(np.ptp(both)) or 1.0)
         bound, method = max(studentised_bound(drops, alpha), least), STUDENTISED
     return _Finding(
         drop=float(drops.mean()),
@@ -257,7 +263,7 @@ def _from_scores(
         width = claim.bounds[1] - claim.bounds[0]
     else:
         # With no range to go by, a sample is taken to be able to cost the whole score.
-        width = max(abs(baseline.value), abs(candidate.value))
+        width = max(abs(baseline.value), abs(candidate.value)) or 1.0
     return _Finding(
         drop=drop,
         bound=max(bound, floor(whole.n, alpha, width)),

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -27,14 +28,13 @@ from lepton_ai.plan.job import Event, Job
 from lepton_ai.plan.oracle import first_not_finite
 from lepton_ai.plan.outcome import MET, MISSED, Outcome, Standing
 from lepton_ai.plan.recipe import Recipe
-from lepton_ai.plan.search import Search, in_order
+from lepton_ai.plan.search import Search, in_order, keeps_budget
 from lepton_ai.plan.trial import CANDIDATE, FRONT, REJECTED, SHIPPED, Trial
 
 _RACE_SECONDS = 1.5
 _MOST_FINALISTS = 3
 _GOLDEN_CALLS = 4
 _LEAST_CERTIFY = 200
-_ORIGINAL = "original"
 _EAGER = "owner's"
 
 
@@ -58,13 +58,14 @@ class _Finals:
         self._oracle = search.oracle
         self._stack = stack
         self._why_not: dict[str, str] = {}
+        self._times: dict[str, Latency] = {}
         self._baseline_score = (self._oracle.tune_score.value, len(self._oracle.tune))
 
     def conclude(self) -> Outcome:
         equal = self._best_equal()
         runners, trials = self._load(equal)
         self._job.progress(Event(stage="last race", text=", ".join(trials)))
-        times = race(runners, self._oracle.feeds, seconds=_RACE_SECONDS)
+        times = self._times = race(runners, self._oracle.feeds, seconds=_RACE_SECONDS)
         entrants = {
             name: _Entrant(trial=trial, runner=runners[name], latency=times[name])
             for name, trial in trials.items()
@@ -85,11 +86,13 @@ class _Finals:
         faster = [t for t in likely if (t.ratio or 0.0) < (equal.ratio or 0.0)]
         chosen = (faster if self._keeps_size(equal) else likely)[:_MOST_FINALISTS]
         plain = [t for t in self._search.trials if t.equal and self._is_plain(t)]
-        runners: dict[str, Runner] = {_ORIGINAL: self._oracle.runner}
+        runners: dict[str, Runner] = {self._oracle.recipe.name: self._oracle.runner}
         if self._job.model.module is not None:
             runners[_EAGER] = LocalRunner(Eager(self._job.model, self._job.threads))
         trials: dict[str, Trial] = {}
         for trial in (*chosen, equal, *plain):
+            if trial.recipe == self._oracle.recipe:  # it is loaded already, as the original
+                trials[trial.name] = trial
             if trial.name in runners:
                 continue
             try:
@@ -117,9 +120,16 @@ class _Finals:
         )
         seconds = max(self._search.minutes_left() * 60 * 0.8, 0.0)
         in_time = int(seconds * 1000 / per_call) * self._job.samples.per_call
-        split = self._job.split.certify
+        split = self._distinct(self._job.split.certify)
         most = min(len(split), self._oracle.most_in_memory())
         return split[: min(most, max(in_time, _LEAST_CERTIFY))]
+
+    def _distinct(self, indices: Array) -> Array:
+        """One of each: copies of a sample say nothing new, and a bound would count them."""
+        first: dict[bytes, int] = {}
+        for index in indices:
+            first.setdefault(self._job.samples.digest(int(index)), int(index))
+        return np.array(list(first.values()), dtype=np.int64)
 
     def _choose(
         self, entrants: dict[str, _Entrant], indices: Array
@@ -152,6 +162,8 @@ class _Finals:
 
     def _as_equal(self, entrant: _Entrant) -> tuple[_Entrant, Certificate, Measurement]:
         measured = self._measured(entrant)
+        assert measured.score is not None, "the gate scored it"
+        self._baseline_score = (measured.score, measured.samples)
         return entrant, certify_equal(self._claim(), measured.samples), measured
 
     def _fits(self, entrant: _Entrant) -> bool:
@@ -177,7 +189,6 @@ class _Finals:
                 partial(job.metric.resampled, reference, labels, reference),
                 partial(job.metric.resampled, outputs, labels, reference),
             ),
-            changed=_count_changed(reference, outputs),
         )
         measured = replace(
             self._measured(entrant),
@@ -202,16 +213,25 @@ class _Finals:
         )
 
     def _measured(self, entrant: _Entrant) -> Measurement:
-        """The entrant's numbers, with the time of the last race."""
+        """The entrant's numbers, with the time of the last race.
+
+        Its peak of memory is the trial's, taken before it held the answers to many samples.
+        """
         earlier = entrant.trial.measurement
         assert earlier is not None, "a trial that stands for the last race was measured"
         return replace(
             earlier,
             latency=entrant.latency,
             throughput=self._throughput(entrant.latency),
-            peak_memory_mb=entrant.runner.peak_memory_mb(),
             load_seconds=entrant.runner.load_seconds,
         )
+
+    def _memory_of_original(self) -> float | None:
+        """Its peak as a trial like the others; its own process has answered the whole search."""
+        for trial in self._search.trials:
+            if trial.recipe == self._oracle.recipe and trial.measurement is not None:
+                return trial.measurement.peak_memory_mb
+        return self._oracle.runner.peak_memory_mb()
 
     def _throughput(self, latency: Latency) -> float:
         return 1000.0 / latency.p50_ms * self._job.samples.per_call
@@ -227,8 +247,8 @@ class _Finals:
             memory = None
         else:
             recipe = self._oracle.recipe
-            standing = Standing(name=recipe.name, recipe=recipe, latency=times[_ORIGINAL])
-            memory = self._oracle.runner.peak_memory_mb()
+            standing = Standing(name=recipe.name, recipe=recipe, latency=times[recipe.name])
+            memory = self._memory_of_original()
         value, count = self._baseline_score
         measurement = Measurement(
             latency=standing.latency,
@@ -257,7 +277,6 @@ class _Finals:
         best = replace(shipped.trial, verdict=SHIPPED, why=why, measurement=measurement)
         plain = {trial.name: trial.recipe for trial in self._search.trials if self._is_plain(trial)}
         plain[self._oracle.recipe.name] = self._oracle.recipe
-        times = {**times, self._oracle.recipe.name: times[_ORIGINAL]}
         path = self._search.bench.graphs.path(best.recipe)
         return Outcome(
             status=status,
@@ -275,8 +294,18 @@ class _Finals:
             artifact=path,
             golden=self._golden(shipped.runner),
             certified_on=0 if certificate.equal else len(indices),
-            rewritten=self._search.bench.graphs.rewritten,
+            rewritten=self._rewritten(),
         )
+
+    def _rewritten(self) -> dict[str, dict[str, Any]]:
+        """What each rewrite did, from the journal: a resumed search has not made them itself."""
+        found = {}
+        for trial in self._search.trials:
+            if trial.recipe.rewrites and trial.recipe.compressor is None:
+                done = self._job.journal.trial(f"rewrite:{trial.recipe.graph_key}")
+                if done is not None:
+                    found[trial.recipe.rewrites[-1]] = done
+        return found
 
     def _golden(self, runner: Runner) -> list[tuple[Arrays, Arrays]]:
         feeds = self._oracle.feeds[:_GOLDEN_CALLS]
@@ -296,8 +325,15 @@ class _Finals:
             elif not any(_dominates(other, trial) for other in candidates):
                 judged.append(trial.judged(FRONT, f"on the front: {trial.why}"))
             else:
-                judged.append(trial.judged(REJECTED, why_it_lost(trial, best)))
+                why = why_it_lost(trial, best, self._job, self._raced(trial, best))
+                judged.append(trial.judged(REJECTED, why))
         return judged
+
+    def _raced(self, trial: Trial, best: Trial) -> float | None:
+        """A trial's time over that of ``best`` in the last race, if it ran there."""
+        if trial.name not in self._times or best.name not in self._times:
+            return None
+        return self._times[trial.name].p50_ms / self._times[best.name].p50_ms
 
 
 def verdict(measured: Measurement, certificate: Certificate, job: Job) -> tuple[str, str]:
@@ -320,13 +356,20 @@ def verdict(measured: Measurement, certificate: Certificate, job: Job) -> tuple[
     return MET, certificate.claim
 
 
-def why_it_lost(trial: Trial, best: Trial) -> str:
-    """Why a trial that did well enough is not the one that ships, in words."""
-    times = (trial.ratio or 0.0) / (best.ratio or 1.0)
+def why_it_lost(trial: Trial, best: Trial, job: Job, raced: float | None = None) -> str:
+    """Why a trial that did well enough is not the one that ships, in words.
+
+    ``raced`` is its time over that of ``best`` in the last race, if it was let in there.
+    """
+    times = (trial.ratio or 0.0) / (best.ratio or 1.0) if raced is None else raced
     if times >= 1.0:
         return f"{times:.2f}× the time of {best.name}; {trial.why}"
     bound = trial.likely_bound or 0.0
-    return f"{trial.why}; its bound would be about {bound:.4f}, more than the budget allows"
+    if bound > job.budget.max_drop and not trial.equal:
+        return f"{trial.why}; its bound would be about {bound:.4f}, more than the budget allows"
+    if not keeps_budget(trial, job):
+        return f"{trial.why}; it takes more bytes or memory than the budget allows"
+    return f"{trial.why}; others were faster, and only the fastest few run in the last race"
 
 
 def _dominates(other: Trial, trial: Trial) -> bool:
@@ -339,12 +382,3 @@ def _costs(trial: Trial) -> tuple[float, float, int]:
     assert trial.measurement is not None, "a candidate was measured"
     drop = 0.0 if trial.equal else (trial.measurement.drop or 0.0)
     return trial.ratio or 0.0, drop, trial.measurement.bytes_on_disk
-
-
-def _count_changed(before: Arrays, after: Arrays) -> int:
-    """How many samples have any output that differs at all."""
-    changed = None
-    for name, array in before.items():
-        rows = [not np.array_equal(a, b) for a, b in zip(array, after[name], strict=True)]
-        changed = np.asarray(rows) if changed is None else changed | np.asarray(rows)
-    return 0 if changed is None else int(changed.sum())

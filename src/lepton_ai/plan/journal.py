@@ -10,7 +10,8 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterable
-from contextlib import closing
+from contextlib import closing, suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ import lepton_ai
 from lepton_ai.errors import OutputError
 
 _LOCK_PATIENCE_SECONDS = 30.0
+#: What makes graphs; the engines' versions are part of the machine's key.
+_LIBRARIES = ("nncf", "numpy", "onnx", "onnx-ir", "onnxscript", "torch", "transformers")
 _TABLES = """
 CREATE TABLE IF NOT EXISTS trials (key TEXT PRIMARY KEY, record TEXT NOT NULL, at REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS results (key TEXT PRIMARY KEY, record TEXT NOT NULL, at REAL NOT NULL);
@@ -39,6 +42,9 @@ def content_key(parts: Iterable[str]) -> str:
 
 def _code_key() -> str:
     whole = hashlib.sha256()
+    for name in _LIBRARIES:
+        with suppress(PackageNotFoundError):
+            whole.update(f"{name} {version(name)};".encode())
     for file in sorted(Path(lepton_ai.__file__).parent.rglob("*.py")):
         whole.update(file.read_bytes())
     return whole.hexdigest()
@@ -57,6 +63,10 @@ class Journal:
             self.folder.mkdir(parents=True, exist_ok=True)
             with closing(self._connect()) as connection, connection:
                 connection.executescript(_TABLES)
+        except sqlite3.DatabaseError as failure:
+            raise OutputError(
+                f"the journal in {self.folder} is damaged ({failure}); delete that folder"
+            ) from failure
         except (OSError, sqlite3.Error) as failure:
             raise OutputError(
                 f"the cache folder {self.folder} cannot be written ({failure}); "

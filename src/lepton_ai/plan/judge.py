@@ -15,6 +15,8 @@ from lepton_ai.plan.oracle import Oracle, first_not_finite
 _CERTAIN = 3.0
 #: What the exact bounds are wider than the normal approximation, at the sizes met here.
 _WIDER = 1.1
+#: What rounding may move of an outcome, relative to the largest.
+_ROUNDING = 1e-3
 
 
 class Judge:
@@ -24,7 +26,22 @@ class Judge:
         self._job = job
         self._oracle = oracle
 
-    def equality(self, outputs: Arrays, count: int) -> Equality:
+    def difference(self, outputs: Arrays, count: int) -> str | None:
+        """Why the answers to the first ``count`` samples are not equal; ``None`` if they are."""
+        equality = self._equality(outputs, count)
+        if not equality.equal:
+            return equality.why
+        before, after = self._scores(outputs, count)
+        if before.per_sample is None or after.per_sample is None:
+            changed = int(abs(self.drop(before, after)) > _ROUNDING)
+        else:
+            change = np.abs(_floats(before.per_sample) - _floats(after.per_sample))
+            scale = max(1.0, float(np.abs(_floats(before.per_sample)).max()))
+            changed = int((change > _ROUNDING * scale).sum())
+        name = self._job.metric.name
+        return f"the outcome of {name} changes on {changed} of {count} samples" if changed else None
+
+    def _equality(self, outputs: Arrays, count: int) -> Equality:
         """The gate's word on the answers to the first ``count`` samples."""
         reference = {name: array[:count] for name, array in self._oracle.tune_outputs.items()}
         if any(is_ragged(array) for array in (*reference.values(), *outputs.values())):

@@ -22,6 +22,7 @@ _MOST_FEED_BYTES = 64e6
 _MOST_OUTPUT_BYTES = 1e9
 _TUNE_SHARE = 0.04
 _MOST_TUNE = 1500
+_LEAST_TUNE = 32
 _FEWEST = 2
 
 
@@ -36,12 +37,21 @@ class Oracle:
     def __init__(self, job: Job) -> None:
         self._job = job
         self.recipe, self.runner = _first_that_runs(job)
+        try:
+            self._look()
+        except BaseException:
+            self.runner.close()
+            raise
+
+    def _look(self) -> None:
+        """Time it, and keep its answers on as much of the tune split as the minutes allow."""
+        job = self._job
         self.feeds = _timing_feeds(job)
         first = self.answers(job.split.tune[:_FEWEST])
-        self._bytes_per_sample = sum(a.nbytes for a in first.values()) / _FEWEST
+        self._bytes_per_sample = sum(_bytes(array) for array in first.values()) / _FEWEST
         times = self.runner.clock(self.feeds)
         self.milliseconds = float(np.median(times))
-        self.tune = job.split.tune[: self._affordable(len(job.split.tune))]
+        self.tune = job.split.tune[: self._tune_length()]
         self.tune_outputs = self.answers(self.tune)
         self.tune_labels = self.labels(self.tune)
         job.metric.check(self.tune_labels, self.tune_outputs, job.samples.labels)
@@ -75,15 +85,35 @@ class Oracle:
         """How many samples' outputs fit in the memory set aside for them."""
         return max(_FEWEST, int(_MOST_OUTPUT_BYTES / max(self._bytes_per_sample, 1.0)))
 
+    def check_alive(self) -> None:
+        """Raise :class:`WorkerError` when its process is gone: nothing can be compared any more."""
+        self.runner.answer(self.feeds[:1])
+
     def close(self) -> None:
         """End its process."""
         self.runner.close()
 
+    def _tune_length(self) -> int:
+        """How much of the tune split is looked at, decided once: a resumed search must agree."""
+        key = f"tune length:{self._job.budget.minutes}"
+        known = self._job.journal.trial(key)
+        if known is None:
+            known = {"samples": self._affordable(len(self._job.split.tune))}
+            self._job.journal.record_trial(key, known)
+        return int(known["samples"])
+
     def _affordable(self, there_are: int) -> int:
         seconds = self._job.budget.minutes * 60 * _TUNE_SHARE
         calls = int(seconds * 1000 / max(self.milliseconds, 1e-3))
-        in_time = max(_FEWEST, calls * self._job.samples.per_call)
+        in_time = max(_LEAST_TUNE, calls * self._job.samples.per_call)
         return min(there_are, _MOST_TUNE, in_time, self.most_in_memory())
+
+
+def _bytes(array: Array) -> int:
+    """What an output holds in memory, the rows of a ragged one included."""
+    if array.dtype != object:
+        return array.nbytes
+    return sum(row.nbytes if isinstance(row, np.ndarray) else len(str(row)) for row in array)
 
 
 def first_not_finite(outputs: Arrays) -> tuple[str, int] | None:

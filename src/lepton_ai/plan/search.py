@@ -5,6 +5,7 @@ compressors; the fastest few under other plans of their engine. After each trial
 known, so the search can stop whenever its minutes run out.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ class Search:
         """Try every stage, as far as the minutes of the budget go."""
         threads = self.job.threads
         stages: list[tuple[str, float, Callable[[], list[Recipe]]]] = [
-            ("plain engines", _UNTIL_TRIALS_END, lambda: space.plain(threads)),
+            ("plain engines", math.inf, lambda: space.plain(threads)),
             ("rewrites", _UNTIL_TRIALS_END, lambda: space.rewritten(threads)),
             (
                 "lower precision",

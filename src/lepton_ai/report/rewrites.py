@@ -17,8 +17,9 @@ def section(record: Record) -> str:
 
 def _entry(rewrite: Record) -> str:
     equal = rewrite.get("equal") is True
-    badge, word = ("front", "equal") if equal else ("failed", "refused")
     fired = texts(rewrite, "fired")
+    # One that is slower is not even asked whether it is equal; the sentence beside it says which.
+    badge, word = ("front", "equal") if equal else ("rejected", "not used")
     inner = "".join(f"<li>{shown(each)}</li>" for each in fired)
     detail = f"<ul>{inner}</ul>" if inner else '<p class="small">No rule fired.</p>'
     before, after = number(rewrite, "nodes_before"), number(rewrite, "nodes_after")
