@@ -68,12 +68,20 @@ def test_other_plans_are_measured_for_the_fastest_and_the_fastest_equal_one(tmp_
     graph.write_bytes(b"LayerNormalization")
     best = [
         trial(compressor="int8-dynamic", ratio=0.4),
-        trial(compressor="int8-static-ort", ratio=0.5),
-        trial(compressor="int8-static-nncf", ratio=0.6),
+        trial(compressor="int8-dynamic", rewrites=("clean",), ratio=0.5),
+        trial(compressor="int8-static-ort", ratio=0.6),
+        trial(engine="openvino", precision="bf16", ratio=0.7),
+        trial(compressor="int8-static-nncf", ratio=0.8),
         trial(equal=True),
     ]
     recipes = space.planned_anew(best, lambda _: graph)
-    assert {r.compressor for r in recipes} == {"int8-dynamic", "int8-static-ort", None}
+    planned = {(r.compressor, r.rewrites, r.engine) for r in recipes}
+    assert planned == {
+        ("int8-dynamic", (), "onnxruntime"),
+        ("int8-static-ort", (), "onnxruntime"),
+        (None, (), "openvino"),
+        (None, (), "onnxruntime"),
+    }
     assert all(r.plan != EnginePlan(threads=2) for r in recipes)
     assert any(r.plan.without for r in recipes)
     graph.write_bytes(b"Relu")

@@ -37,7 +37,7 @@ class OnnxRuntime(Engine):
         """
         others = super().plans(path, plan)
         if not plan.without and _LAYER_NORM in path.read_bytes():
-            others += [replace(p, without=(_SKIP_NORM_FUSION,)) for p in (plan, *others)]
+            others.append(replace(plan, without=(_SKIP_NORM_FUSION,)))
         return others
 
     def load(self, path: Path, plan: EnginePlan) -> Executable:

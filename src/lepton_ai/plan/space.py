@@ -12,7 +12,7 @@ from lepton_ai.plan.recipe import Recipe
 from lepton_ai.plan.trial import CANDIDATE, FAILED, Trial
 
 _BASE_REWRITE = "clean"
-_PLANNED_ANEW = 2
+_PLANNED_ANEW = 3
 
 
 def shipping_engines() -> list[Engine]:
@@ -94,14 +94,18 @@ def base_of(trials: Iterable[Trial]) -> tuple[str, ...]:
 
 
 def planned_anew(best: Sequence[Trial], path: Callable[[Recipe], Path]) -> list[Recipe]:
-    """The fastest few, and the fastest equal one, under the other plans that their engine has."""
+    """The fastest few, and the fastest equal one, under the other plans that their engine has.
+
+    One of each compressor: what is next to the fastest is often its twin, and a noisy moment may
+    have cost the one that another plan would have brought to the front.
+    """
+    of_each: dict[str | None, Trial] = {}
+    for trial in best:
+        of_each.setdefault(trial.recipe.compressor, trial)
+    fastest = list(of_each.values())[:_PLANNED_ANEW]
     equal = [trial for trial in best if trial.equal][:1]
-    chosen = [
-        *best[:_PLANNED_ANEW],
-        *(trial for trial in equal if trial not in best[:_PLANNED_ANEW]),
-    ]
     recipes = []
-    for trial in chosen:
+    for trial in fastest + [trial for trial in equal if trial not in fastest]:
         engine = engines.get(trial.recipe.engine)()
         plans = engine.plans(path(trial.recipe), trial.recipe.plan)
         recipes += [replace(trial.recipe, plan=plan) for plan in plans]
