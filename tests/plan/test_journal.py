@@ -37,3 +37,14 @@ def test_a_cache_that_cannot_be_written_is_named(monkeypatch):
     monkeypatch.setenv("LEPTON_CACHE", "/proc/lepton")
     with pytest.raises(OutputError, match=r"/proc/lepton.*LEPTON_CACHE"):
         Journal("x")
+
+
+def test_a_damaged_journal_is_told_from_one_that_cannot_be_written():
+    file = Journal("damaged").folder / "journal.sqlite"
+    file.write_bytes(b"not a database at all" * 100)
+    with pytest.raises(OutputError, match="is damaged"):
+        Journal("damaged")
+    file.unlink()
+    file.mkdir()  # sqlite cannot open it: an operational failure, not damage
+    with pytest.raises(OutputError, match="cannot be written"):
+        Journal("damaged")

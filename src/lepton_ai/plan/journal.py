@@ -63,14 +63,14 @@ class Journal:
             self.folder.mkdir(parents=True, exist_ok=True)
             with closing(self._connect()) as connection, connection:
                 connection.executescript(_TABLES)
-        except sqlite3.DatabaseError as failure:
-            raise OutputError(
-                f"the journal in {self.folder} is damaged ({failure}); delete that folder"
-            ) from failure
-        except (OSError, sqlite3.Error) as failure:
+        except (OSError, sqlite3.OperationalError) as failure:
             raise OutputError(
                 f"the cache folder {self.folder} cannot be written ({failure}); "
                 "set LEPTON_CACHE to one that can"
+            ) from failure
+        except sqlite3.DatabaseError as failure:
+            raise OutputError(
+                f"the journal in {self.folder} is damaged ({failure}); delete that folder"
             ) from failure
 
     def trial(self, key: str) -> dict[str, Any] | None:
