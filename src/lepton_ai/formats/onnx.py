@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,10 @@ from onnx import ModelProto
 from lepton_ai.errors import ModelError
 from lepton_ai.formats.format import Format
 from lepton_ai.formats.onnx_graph import check_graph
+from lepton_ai.formats.onnx_operators import check_dtypes, check_operators
 from lepton_ai.formats.onnx_outputs import keep_outputs, unzip_scores
-from lepton_ai.formats.onnx_signature import DTYPES, read_signature
-from lepton_ai.formats.onnx_weights import all_tensors, gather_weights, is_external
+from lepton_ai.formats.onnx_signature import read_signature
+from lepton_ai.formats.onnx_weights import check_sizes, gather_weights
 from lepton_ai.model.model import Model
 from lepton_ai.model.signature import Arrays
 
@@ -42,11 +42,13 @@ class Onnx(Format):
         with _about(path):
             proto = _parse(path)
             notes = check_graph(proto)
+            check_operators(proto)
             gather_weights(proto, path.parent, folder)
-            _check_sizes(proto)
+            check_sizes(proto)
             _declare_outputs(proto)
             unzipped = unzip_scores(proto)
             signature, left_out = read_signature(proto.graph)
+            check_dtypes(proto)
             keep_outputs(proto.graph, signature.output_names)
         target = folder / "model.onnx"
         _write(proto, target)
@@ -85,20 +87,6 @@ def _parse(path: Path) -> ModelProto:
     if not proto.graph.node:
         raise ModelError("the graph has no operators, so it computes nothing")
     return proto
-
-
-def _check_sizes(proto: ModelProto) -> None:
-    """Refuse a weight whose bytes are not as many as its shape says."""
-    for tensor in all_tensors(proto):
-        if tensor.data_type not in DTYPES or not tensor.HasField("raw_data"):
-            continue  # what is packed below a byte has no one right size
-        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
-        wanted, came = prod(tensor.dims) * dtype.itemsize, len(tensor.raw_data)
-        if wanted != came and not is_external(tensor):
-            raise ModelError(
-                f"the weights {tensor.name!r} want {wanted} bytes for shape {list(tensor.dims)}, "
-                f"and {came} are there"
-            )
 
 
 def _declare_outputs(proto: ModelProto) -> None:

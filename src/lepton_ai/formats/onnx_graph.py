@@ -1,20 +1,14 @@
-"""Checks on an ONNX graph that hold for every engine: names, order and operators.
+"""Checks on an ONNX graph that hold for every engine: names and order."""
 
-The ONNX project's own checker is not used, because it refuses operators that it has no schema for
-(``com.microsoft``), which ONNX Runtime runs well.
-"""
+from collections import ChainMap
+from collections.abc import Iterable, Iterator
 
-from collections.abc import Iterable, Iterator, Mapping, Set
-from typing import Any
-
-import onnx
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto
 
 from lepton_ai.errors import ModelError
 
-#: Domains whose operators OpenVINO knows and nobody publishes ONNX schemas for.
-_OPENVINO_DOMAIN = "org.openvinotoolkit"
-_STANDARD = {"", "ai.onnx"}
+#: Names that a graph sees, its own in front of those around it; the numbers mean nothing here.
+Names = ChainMap[str, int]
 
 
 def check_graph(model: ModelProto) -> tuple[str, ...]:
@@ -23,13 +17,13 @@ def check_graph(model: ModelProto) -> tuple[str, ...]:
     Returns notes for the owner.
 
     Raises:
-        ModelError: a name that nothing produces or that two nodes produce, a cycle, or an operator
-            that no engine has; the message names the node.
+        ModelError: a name that nothing produces or that two nodes produce, or a cycle of nodes or
+            of functions; the message names the node.
     """
-    moved = _check_names(model.graph, frozenset())
+    moved = _check_names(model.graph, ChainMap())
     for function in model.functions:
-        moved |= _check_names(function, frozenset())
-    _check_operators(model)
+        moved |= _check_names(function, ChainMap())
+    _check_calls(model)
     return ("the graph's nodes were out of order and have been sorted",) if moved else ()
 
 
@@ -79,9 +73,9 @@ def reads(node: NodeProto) -> set[str]:
     return names
 
 
-def _check_names(graph: GraphProto | FunctionProto, outer: Set[str]) -> bool:
+def _check_names(graph: GraphProto | FunctionProto, outer: Names) -> bool:
     """Check one graph and those inside it; whether any was out of order."""
-    known = _given(graph) | outer
+    known: Names = outer.new_child(dict.fromkeys(_given(graph), 0))
     makers: dict[str, int] = {}
     for index, node in enumerate(graph.node):
         for name in filter(None, node.output):
@@ -89,15 +83,15 @@ def _check_names(graph: GraphProto | FunctionProto, outer: Set[str]) -> bool:
                 raise ModelError(f"{name!r} is produced twice in the graph, by {called(node)} too")
     needs: list[set[int]] = []
     for node in graph.node:
-        wanted = reads(node) - known
-        for name in sorted(wanted - makers.keys()):
+        wanted = {name for name in reads(node) if name not in known}
+        for name in sorted(name for name in wanted if name not in makers):
             raise ModelError(f"{called(node)} reads {name!r}, which nothing in the graph produces")
         needs.append({makers[name] for name in wanted})
     for name in _outputs(graph):
         if name not in makers and name not in known:
             raise ModelError(f"the graph's output {name!r} is produced by no node")
     moved = _sort(graph, needs)
-    visible = known | makers.keys()
+    visible = known.new_child(makers)
     for node in graph.node:
         for inner in subgraphs(node):
             moved |= _check_names(inner, visible)
@@ -140,54 +134,16 @@ def _cycle(stuck: set[int], needs: list[set[int]]) -> list[int]:
         path.append(ahead)
 
 
-def _check_operators(model: ModelProto) -> None:
-    functions = {(function.domain, function.name) for function in model.functions}
-    bodies: list[tuple[Iterable[NodeProto], Mapping[str, int]]] = [
-        (model.graph.node, _opsets(model))
-    ]
-    bodies += [(function.node, _opsets(function)) for function in model.functions]
-    for nodes, opsets in bodies:
-        for node in all_nodes(nodes):
-            if (node.domain, node.op_type) not in functions:
-                _check_operator(node, opsets)
-
-
-def _opsets(holder: ModelProto | FunctionProto) -> dict[str, int]:
-    """Versions by domain, the standard one under ``""``."""
-    return {
-        "" if entry.domain in _STANDARD else entry.domain: entry.version
-        for entry in holder.opset_import
+def _check_calls(model: ModelProto) -> None:
+    """Refuse functions that call each other in a circle."""
+    bodies = {(function.domain, function.name): function for function in model.functions}
+    calls = {
+        name: {(n.domain, n.op_type) for n in all_nodes(body.node)} & bodies.keys()
+        for name, body in bodies.items()
     }
-
-
-def _check_operator(node: NodeProto, opsets: Mapping[str, int]) -> None:
-    domain = "" if node.domain in _STANDARD else node.domain
-    if domain == _OPENVINO_DOMAIN:
-        return
-    version = opsets.get(domain, 1 if domain else 0)
-    newest = onnx.defs.onnx_opset_version()
-    if domain == "" and not 0 < version <= newest:
-        raise ModelError(f"the model is written in opset {version}; 1 to {newest} can be read")
-    try:
-        schema = onnx.defs.get_schema(node.op_type, version, domain)
-    except onnx.defs.SchemaError:
-        if (domain, node.op_type) in _runtime_operators(version):
-            return
-        raise ModelError(
-            f"no engine has the custom operator of {called(node)} (opset {version}); replace it "
-            "with standard operators, or export it as an ONNX function"
-        ) from None
-    if schema.deprecated:
-        raise ModelError(f"{called(node)} was withdrawn before opset {version}; export again")
-
-
-def _runtime_operators(version: int) -> set[tuple[str, str]]:
-    """What ONNX Runtime has beyond the standard by opset ``version``, by domain and name."""
-    try:
-        from onnxruntime.capi import (  # type: ignore[import-untyped]
-            onnxruntime_pybind11_state as state,
-        )
-    except ImportError:
-        return set()
-    schemas: Iterable[Any] = state.get_all_operator_schema()
-    return {(one.domain, one.name) for one in schemas if one.since_version <= version}
+    while calls:
+        leaves = {name for name, called_in in calls.items() if not called_in}
+        if not leaves:
+            stuck = ", ".join(sorted(f"{domain}:{name}" for domain, name in calls))
+            raise ModelError(f"functions call each other in a circle: {stuck}")
+        calls = {name: inner - leaves for name, inner in calls.items() if name not in leaves}

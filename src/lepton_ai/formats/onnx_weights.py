@@ -1,14 +1,16 @@
 """Weights that lie beside an ONNX file."""
 
+import math
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 from onnx.external_data_helper import load_external_data_for_tensor
+from onnx_ir import DataType
 
 from lepton_ai.errors import ModelError
-from lepton_ai.formats.onnx_graph import subgraphs
+from lepton_ai.formats.onnx_graph import all_nodes, called, subgraphs
 
 #: Protobuf messages end at 2 GiB; a little below, for the graph around the weights.
 FOLD_LIMIT = 2_000_000_000
@@ -23,9 +25,16 @@ def gather_weights(model: ModelProto, beside: Path, folder: Path) -> None:
         ModelError: a weight file is missing, too short, or outside ``beside``.
     """
     external = [tensor for tensor in all_tensors(model) if is_external(tensor)]
-    sizes = [_check_location(tensor, beside) for tensor in external]
+    sizes = []
+    for tensor in external:
+        try:
+            sizes.append(_check_location(tensor, beside))
+        except ModelError as failure:
+            raise ModelError(f"{failure}{_reader(model, tensor.name)}") from None
     if model.ByteSize() + sum(sizes) < FOLD_LIMIT:
-        for tensor in external:
+        for tensor, size in zip(external, sizes, strict=True):
+            if not _entry(tensor, "length"):
+                tensor.external_data.add(key="length", value=str(size))
             load_external_data_for_tensor(tensor, str(beside))
             tensor.data_location = TensorProto.DEFAULT
             del tensor.external_data[:]
@@ -35,6 +44,27 @@ def gather_weights(model: ModelProto, beside: Path, folder: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         if not (target.exists() and target.samefile(beside / location)):
             shutil.copyfile(beside / location, target)
+
+
+def check_sizes(model: ModelProto) -> None:
+    """Refuse a weight whose values are not as many as its shape says.
+
+    Raises:
+        ModelError: names the weight and a node that reads it.
+    """
+    for tensor in all_tensors(model):
+        wanted = _wanted_bytes(tensor)
+        if wanted is None or is_external(tensor):
+            continue
+        if tensor.HasField("raw_data"):
+            unit, came = "bytes", len(tensor.raw_data)
+        else:
+            unit, wanted, came = _listed(tensor, wanted)
+        if wanted != came:
+            raise ModelError(
+                f"the weights {tensor.name!r} want {wanted} {unit} for shape {list(tensor.dims)}, "
+                f"and {came} are there{_reader(model, tensor.name)}"
+            )
 
 
 def is_external(tensor: TensorProto) -> bool:
@@ -67,6 +97,39 @@ def _node_tensors(nodes: Iterable[NodeProto]) -> Iterator[TensorProto]:
             yield from _graph_tensors(inner)
 
 
+def _wanted_bytes(tensor: TensorProto) -> int | None:
+    """The bytes that the tensor's shape and dtype ask for; ``None`` for text and the unknown."""
+    try:
+        bits = DataType(tensor.data_type).bitwidth
+    except (TypeError, ValueError):
+        return None
+    return math.ceil(int(math.prod(tensor.dims)) * bits / 8)
+
+
+def _listed(tensor: TensorProto, wanted: int) -> tuple[str, int, int]:
+    """What is counted of values in a list, how many are wanted, and how many are there."""
+    elements = math.prod(tensor.dims)
+    pairs = 2 * elements
+    for values, count in (
+        (tensor.float_data, pairs if tensor.data_type == TensorProto.COMPLEX64 else elements),
+        (tensor.double_data, pairs if tensor.data_type == TensorProto.COMPLEX128 else elements),
+        (tensor.int64_data, elements),
+        (tensor.uint64_data, elements),
+        # Those narrower than a byte are packed, a byte in each number.
+        (tensor.int32_data, min(elements, wanted)),
+    ):
+        if values:
+            return "values", count, len(values)
+    return "values", elements, 0
+
+
+def _reader(model: ModelProto, name: str) -> str:
+    """Who reads the weight ``name``, to end a sentence with."""
+    readers = (node for node in all_nodes(model.graph.node) if name and name in node.input)
+    node = next(readers, None)
+    return "" if node is None else f" (read by {called(node)})"
+
+
 def _entry(tensor: TensorProto, key: str, default: str = "") -> str:
     return next((entry.value for entry in tensor.external_data if entry.key == key), default)
 
@@ -96,12 +159,24 @@ def _check_location(tensor: TensorProto, beside: Path) -> int:
     size = path.stat().st_size
     try:
         offset = int(_entry(tensor, "offset", "0"))
-        length = int(_entry(tensor, "length", str(max(size - offset, 0))))
+        length = int(_entry(tensor, "length", str(_rest(tensor, size - offset))))
     except ValueError:
         raise ModelError(f"where the weights of {tensor.name!r} lie in {path} is garbled") from None
+    wanted = _wanted_bytes(tensor)
+    if wanted is not None and wanted != length:
+        raise ModelError(
+            f"the weights {tensor.name!r} want {wanted} bytes for shape {list(tensor.dims)}, and "
+            f"{length} are set aside for them in {path}"
+        )
     if offset + length > size:
         raise ModelError(
             f"{path} is cut short: {tensor.name!r} ends at byte {offset + length}, and the file "
             f"has {size}; copy it again"
         )
     return length
+
+
+def _rest(tensor: TensorProto, left: int) -> int:
+    """The bytes of a tensor whose length is not told: what it wants, or all that is left."""
+    wanted = _wanted_bytes(tensor)
+    return max(left, 0) if wanted is None else wanted

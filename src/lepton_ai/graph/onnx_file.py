@@ -45,6 +45,17 @@ def save_graph(model: ir.Model, target: Path) -> None:
         unfinished.unlink(missing_ok=True)
 
 
+def bytes_with_weights(model: ir.Model, path: Path) -> int:
+    """The size of the file at ``path``, which ``model`` was read from, with its weights' files."""
+    beside = {
+        path.parent / value.const_value.location
+        for graph in model.graphs()
+        for value in graph.initializers.values()
+        if isinstance(value.const_value, ir.ExternalTensor)
+    }
+    return sum(file.stat().st_size for file in (path, *beside) if file.is_file())
+
+
 def operator_counts(model: ir.Model) -> Counter[str]:
     """How many nodes of each operator there are, subgraphs included, functions not."""
     return Counter(operator_name(node) for node in model.graph.all_nodes())

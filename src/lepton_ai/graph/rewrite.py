@@ -1,33 +1,35 @@
-"""What a rewrite is, and the registry it is found in."""
+"""The rewrites that a recipe can name: the standard one, and one per rule that an engine wants.
 
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from pathlib import Path
+``standard`` is every rule whose result each engine can take, and is right to have anywhere. A rule
+that only some engines want may cost more than it saves, on this machine and for this graph, so each
+is a rewrite of its own, which is timed before it is kept.
+"""
 
-from lepton_ai.registry import Registry
+from lepton_ai.errors import UnknownNameError
+from lepton_ai.graph.rule import Rule, rules
 
-
-@dataclass(frozen=True, kw_only=True)
-class Rewritten:
-    """What a rewrite did: nodes before and after, and a sentence for each thing that fired."""
-
-    nodes_before: int
-    nodes_after: int
-    fired: tuple[str, ...]
+STANDARD = "standard"
 
 
-class Rewrite(ABC):
-    """Graph to equal graph. Whether it really is equal, the gate decides, not the rewrite."""
-
-    name: str
-    #: The engines that can run the result; empty means all of them.
-    engines: tuple[str, ...] = ()
-
-    @abstractmethod
-    def apply(self, source: Path, target: Path) -> Rewritten:
-        """Read the ONNX file ``source``, write the rewritten one to ``target``."""
+def rewrites(engine: str | None = None) -> tuple[str, ...]:
+    """The names of all rewrites, ``standard`` first; only those that ``engine`` wants, if given."""
+    wanted = [
+        name
+        for name, rule in rules.items()
+        if rule.engines and (engine is None or engine in rule.engines)
+    ]
+    return (STANDARD, *wanted)
 
 
-rewrites: Registry[type[Rewrite]] = Registry("rewrites", extra="optimize")
-rewrites.register("clean", "lepton_ai.graph.clean:Clean")
-rewrites.register("fuse-attention", "lepton_ai.graph.fuse_attention:FuseAttention")
+def rules_of(rewrite: str) -> list[Rule]:
+    """The rules of one rewrite, in order; a rule's own is followed by the standard ones.
+
+    Raises:
+        UnknownNameError: no rewrite is called that.
+    """
+    if rewrite not in rewrites():
+        raise UnknownNameError(
+            f"no rewrite is called {rewrite!r}; known are: {', '.join(rewrites())}"
+        )
+    standard = [rule() for _, rule in rules.items() if not rule.engines]
+    return standard if rewrite == STANDARD else [rules.get(rewrite)(), *standard]

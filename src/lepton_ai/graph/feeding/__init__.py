@@ -1,0 +1,1 @@
+"""Inputs made up for a graph, within what it accepts."""
