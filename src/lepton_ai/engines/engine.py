@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lepton_ai.errors import EngineError, EngineUnavailableError
+from lepton_ai.graph.graph_report import NodeTime, Refusal
 from lepton_ai.model.signature import Arrays
 from lepton_ai.registry import Registry
 
@@ -24,13 +26,15 @@ class EnginePlan:
     """How an engine is to run a graph: ``threads`` cores, and arithmetic in ``precision``.
 
     ``precision`` is ``"fp32"`` or ``"bf16"``; an int8 graph carries its own quantisation, and the
-    precision then says how the rest of it is computed. ``without`` names optimisations of the
-    engine's own that are left out, because on this machine they do not pay.
+    precision then says how the rest of it is computed. ``branches`` of the graph may run side by
+    side, on ``threads`` each. ``without`` names optimisations of the engine's own that are left
+    out, because on this machine they do not pay.
     """
 
     threads: int = 1
     precision: str = "fp32"
     without: tuple[str, ...] = ()
+    branches: int = 1
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of plain JSON values; the inverse of :meth:`from_json`."""
@@ -87,6 +91,37 @@ class Engine(ABC):
             EngineUnavailableError: the engine is not installed here.
             EngineError: the engine refuses the graph; the message carries its reason.
         """
+
+    def profile(
+        self, path: Path, plan: EnginePlan, feed: Arrays, calls: int
+    ) -> tuple[NodeTime, ...]:
+        """What each kernel takes in a call with ``feed``, over ``calls`` calls after a warm-up.
+
+        Raises:
+            EngineError: the engine does not tell, refuses the graph, or fails on ``feed``.
+        """
+        raise EngineError(f"{self.name} does not tell how long its kernels take")
+
+    def refusals(self, path: Path) -> tuple[Refusal, ...]:
+        """Empty if the engine takes the graph at ``path``; otherwise what its complaint names.
+
+        A complaint that names no node is one refusal without one.
+
+        Raises:
+            EngineUnavailableError: the engine is not installed here.
+        """
+        try:
+            self.load(path, EnginePlan()).close()
+        except EngineUnavailableError:
+            raise
+        except EngineError as failure:
+            whole = Refusal(node="", operator="", reason=str(failure))
+            return self.named_in(str(failure.__cause__ or failure)) or (whole,)
+        return ()
+
+    def named_in(self, complaint: str) -> tuple[Refusal, ...]:
+        """The nodes or operators that the engine's own ``complaint`` names; none by default."""
+        return ()
 
 
 engines: Registry[type[Engine]] = Registry("engines", extra="all")

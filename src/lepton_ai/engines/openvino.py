@@ -1,5 +1,6 @@
 """OpenVINO on the CPU."""
 
+import re
 import threading
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,10 +10,18 @@ import numpy as np
 
 from lepton_ai.engines.engine import Availability, Engine, EnginePlan, Executable
 from lepton_ai.errors import EngineError, EngineUnavailableError
+from lepton_ai.graph.graph_report import NodeTime, Refusal
 from lepton_ai.model.signature import Arrays
 
 _SINK = "/sink_port_0"
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
+#: One entry of the converter's log of what failed; it ends with an empty line.
+_FAILED = re.compile(
+    r"^-- \S+ with a message:\n(?:.+\n)*?"
+    r".*ONNX node '<Node\((?P<operator>[\w.]+)\): (?P<node>.*?)>'.*\n(?:.+\n)*",
+    re.MULTILINE,
+)
+_UNKNOWN = re.compile(r"No conversion rule found for operations: (.+)")
 
 
 class OpenVino(Engine):
@@ -33,22 +42,53 @@ class OpenVino(Engine):
 
     def load(self, path: Path, plan: EnginePlan) -> Executable:
         """Compile the ONNX file at ``path`` for one stream of ``plan.threads`` threads."""
-        if plan.precision not in _HINTS:
-            raise EngineError(f"openvino computes in {list(_HINTS)}, not in {plan.precision}")
-        if plan.without:
-            raise EngineError(f"openvino has no optimisations called {list(plan.without)}")
-        settings = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": plan.threads,
-            "INFERENCE_PRECISION_HINT": _HINTS[plan.precision],
-        }
+        return _Request(_compile(path, plan))
+
+    def profile(
+        self, path: Path, plan: EnginePlan, feed: Arrays, calls: int
+    ) -> tuple[NodeTime, ...]:
+        """The mean time of each kernel, by the plug-in's counters, in whole microseconds."""
+        from lepton_ai.engines.openvino_profile import profile_request
+
+        compiled = _compile(path, plan, PERF_COUNT=True)
         try:
-            compiled = _core().compile_model(str(path), "CPU", settings)
-            return _Request(compiled)
-        except EngineError:
-            raise
+            return profile_request(path, compiled, feed, calls)
         except Exception as failure:  # its exceptions share no base class
-            raise EngineError(f"openvino refuses the graph: {_reason(failure)}") from failure
+            raise EngineError(f"openvino failed: {_reason(failure)}") from failure
+
+    def named_in(self, complaint: str) -> tuple[Refusal, ...]:
+        """The converter's own log: one node per operator, and the operators that it has not."""
+        found = [
+            Refusal(node=block["node"], operator=block["operator"], reason=_last(block[0]))
+            for block in _FAILED.finditer(complaint)
+        ]
+        for operators in _UNKNOWN.findall(complaint):
+            for name in operators.split(","):
+                operator = re.sub(r"-\d+$", "", name.strip())
+                found.append(
+                    Refusal(node="", operator=operator, reason=f"openvino has no {operator}")
+                )
+        return tuple(found)
+
+
+def _compile(path: Path, plan: EnginePlan, **more: Any) -> Any:
+    if plan.precision not in _HINTS:
+        raise EngineError(f"openvino computes in {list(_HINTS)}, not in {plan.precision}")
+    if plan.without:
+        raise EngineError(f"openvino has no optimisations called {list(plan.without)}")
+    if plan.branches > 1:
+        raise EngineError("openvino decides by itself what runs side by side; ask for one branch")
+    settings = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": plan.threads,
+        "INFERENCE_PRECISION_HINT": _HINTS[plan.precision],
+        **more,
+    }
+    core = _core()
+    try:
+        return core.compile_model(str(path), "CPU", settings)
+    except Exception as failure:  # its exceptions share no base class
+        raise EngineError(f"openvino refuses the graph: {_reason(failure)}") from failure
 
 
 class _Request(Executable):
@@ -93,7 +133,14 @@ def _name_of(output: Any, index: int) -> str:
 
 
 def _reason(failure: Exception) -> str:
-    """The last line that says something: the plug-in's errors begin with its own source files."""
-    lines = [line.strip() for line in str(failure).splitlines()]
+    """The line that says most: the plug-in's errors begin with its own source files."""
+    failed = _FAILED.search(str(failure))
+    if failed:
+        return f"{failed['operator']} node {failed['node']!r}: {_last(failed[0])}"
+    return _last(str(failure))
+
+
+def _last(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines()]
     telling = [line for line in lines if line and not line.startswith("Exception from src/")]
-    return telling[-1] if telling else str(failure).strip()
+    return telling[-1] if telling else text.strip()

@@ -1,0 +1,34 @@
+"""Small graphs for what engines tell about them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper, parser
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """A graph's signature, body and weights (by name) to an ONNX file."""
+
+    def to_file(
+        signature: str,
+        body: str,
+        *,
+        name: str = "net",
+        domains: str = "",
+        **weights: np.ndarray,
+    ) -> Path:
+        head = f'<ir_version: 8, opset_import: ["" : 17{domains}]>'
+        model = parser.parse_model(f"{head} g {signature} {{ {body} }}")
+        for weight, values in weights.items():
+            model.graph.initializer.append(numpy_helper.from_array(values, weight))
+        path = tmp_path / f"{name}.onnx"
+        onnx.save(model, path)
+        return path
+
+    return to_file
