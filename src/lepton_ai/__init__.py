@@ -10,21 +10,32 @@ if TYPE_CHECKING:
     from lepton_ai.bundle.load import load as load
     from lepton_ai.errors import LeptonError as LeptonError
     from lepton_ai.errors import UserError as UserError
-    from lepton_ai.graph.inspect import inspect_graph as inspect
+    from lepton_ai.pipeline.inspect import inspect as inspect
     from lepton_ai.pipeline.optimize import optimize as optimize
+    from lepton_ai.pipeline.rewrite import rewrite as rewrite
     from lepton_ai.plan.budget import Budget as Budget
 
     __version__: str
 
-__all__ = ["Budget", "LeptonError", "UserError", "__version__", "inspect", "load", "optimize"]
+__all__ = [
+    "Budget",
+    "LeptonError",
+    "UserError",
+    "__version__",
+    "inspect",
+    "load",
+    "optimize",
+    "rewrite",
+]
 
 _TARGETS = {
     "Budget": "lepton_ai.plan.budget:Budget",
     "LeptonError": "lepton_ai.errors:LeptonError",
     "UserError": "lepton_ai.errors:UserError",
-    "inspect": "lepton_ai.graph.inspect:inspect_graph",
+    "inspect": "lepton_ai.pipeline.inspect:inspect",
     "load": "lepton_ai.bundle.load:load",
     "optimize": "lepton_ai.pipeline.optimize:optimize",
+    "rewrite": "lepton_ai.pipeline.rewrite:rewrite",
 }
 
 

@@ -4,7 +4,7 @@ from lepton_ai.plan.recipe import Recipe
 RECIPE = Recipe(
     engine="onnxruntime",
     plan=EnginePlan(threads=1, without=("SomeFusion",)),
-    rewrites=("clean",),
+    rewrites=("standard",),
     compressor="int8-dynamic",
 )
 
@@ -14,12 +14,12 @@ def test_it_survives_json():
 
 
 def test_its_name_says_everything():
-    assert RECIPE.name == "clean · int8-dynamic · onnxruntime · 1 thread · without SomeFusion"
+    assert RECIPE.name == "standard · int8-dynamic · onnxruntime · 1 thread · without SomeFusion"
 
 
 def test_recipes_that_differ_in_the_engine_alone_share_their_graph():
     other = Recipe(
-        engine="openvino", plan=EnginePlan(), rewrites=("clean",), compressor="int8-dynamic"
+        engine="openvino", plan=EnginePlan(), rewrites=("standard",), compressor="int8-dynamic"
     )
     assert other.graph_key == RECIPE.graph_key
     assert other.key != RECIPE.key

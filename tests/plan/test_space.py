@@ -1,6 +1,11 @@
+from collections.abc import Sequence
 from pathlib import Path
 
+import onnx
+from onnx import parser
+
 from lepton_ai.engines.engine import EnginePlan
+from lepton_ai.graph.rule import rules
 from lepton_ai.plan import space
 from lepton_ai.plan.recipe import Recipe
 from lepton_ai.plan.trial import CANDIDATE, FAILED, REJECTED, Trial
@@ -17,25 +22,65 @@ def test_the_plain_graph_goes_into_every_engine_that_ships():
     assert all(r.rewrites == () and r.compressor is None for r in space.plain(2))
 
 
+def everything(_: Recipe, names: Sequence[str]) -> Sequence[str]:
+    """As if every rewrite would fire."""
+    return names
+
+
 def test_a_rewrite_for_one_engine_is_tried_in_that_engine_alone():
-    fused = [r for r in space.rewritten(2) if "fuse-attention" in r.rewrites]
-    assert [r.engine for r in fused] == ["onnxruntime"]
+    trials = [trial(equal=True, rewrites=("standard",))]
+    recipes = space.for_one_engine(2, trials, everything)
+    assert recipes
+    for recipe in recipes:
+        assert recipe.rewrites[:-1] == space.base_of(trials, recipe.engine)
+        assert recipe.engine in rules.get(recipe.rewrites[-1]).engines
 
 
-def test_compressors_build_on_the_clean_graph_only_if_the_gate_let_it_through():
-    passed = [trial(equal=True, rewrites=("clean",))]
-    stopped = [trial(REJECTED, rewrites=("clean",))]
-    assert space.base_of(passed) == ("clean",)
-    assert space.base_of(stopped) == ()
-    assert all(r.rewrites == ("clean",) for r in space.compressed(2, passed))
-    assert all(r.rewrites == () for r in space.compressed(2, stopped))
+def test_a_rewrite_that_would_not_fire_is_not_tried():
+    assert space.for_one_engine(2, [], lambda recipe, names: ()) == []
 
 
-def test_compressors_are_also_tried_on_an_engines_own_fused_graph():
-    chain = ("clean", "fuse-attention")
-    recipes = space.compressed(2, [trial(equal=True, rewrites=chain)])
-    fused = [r for r in recipes if r.rewrites == chain]
-    assert {r.engine for r in fused} == {"onnxruntime"}
+def test_one_engines_rewrites_are_tried_together_if_they_were_faster_alone():
+    trials = [
+        trial(equal=True, rewrites=("standard",), ratio=0.9),
+        trial(equal=True, rewrites=("standard", "one"), ratio=0.8),
+        trial(equal=True, rewrites=("standard", "two"), ratio=0.95),
+        trial(equal=False, rewrites=("standard", "three"), ratio=0.5),
+    ]
+    assert space.combined(trials) == []
+    trials.append(trial(equal=True, rewrites=("standard", "four"), ratio=0.85))
+    assert [r.rewrites for r in space.combined(trials)] == [("standard", "one", "four")]
+
+
+def test_compressors_build_on_the_rewritten_graph_only_if_the_gate_let_it_through():
+    passed = [trial(equal=True, rewrites=("standard",))]
+    stopped = [trial(REJECTED, rewrites=("standard",))]
+    assert space.base_of(passed, "onnxruntime") == ("standard",)
+    assert space.base_of(stopped, "onnxruntime") == ()
+    of_one = [r for r in space.compressed(2, passed) if r.engine == "onnxruntime"]
+    assert {r.rewrites for r in of_one} == {("standard",)}
+    assert {r.rewrites for r in space.compressed(2, stopped)} == {()}
+
+
+def test_a_rewritten_graph_that_is_slower_in_an_engine_is_not_built_on_there():
+    trials = [
+        trial(equal=True, ratio=1.0),
+        trial(equal=True, rewrites=("standard",), ratio=1.2),
+        trial(equal=True, engine="openvino", ratio=1.0),
+        trial(equal=True, engine="openvino", rewrites=("standard",), ratio=1.02),
+    ]
+    assert space.base_of(trials, "onnxruntime") == ()
+    assert space.base_of(trials, "openvino") == ("standard",)
+
+
+def test_compressors_are_also_tried_on_an_engines_own_fastest_graph():
+    chain = ("standard", "for-one")
+    trials = [
+        trial(equal=True, rewrites=chain, ratio=0.8),
+        trial(equal=True, rewrites=("standard", "slower"), ratio=0.9),
+    ]
+    fused = [r for r in space.compressed(2, trials) if r.rewrites not in ((), ("standard",))]
+    assert {(r.engine, r.rewrites) for r in fused} == {("onnxruntime", chain)}
     assert {r.compressor for r in fused} == {
         "int8-dynamic",
         "int8-static-ort",
@@ -46,9 +91,10 @@ def test_compressors_are_also_tried_on_an_engines_own_fused_graph():
 def test_no_recipe_occurs_twice_and_names_and_keys_tell_them_apart():
     recipes = [
         *space.plain(2),
-        *space.rewritten(2),
+        *space.standard(2),
+        *space.for_one_engine(2, [], everything),
         *space.lower_precision(2, []),
-        *space.compressed(2, [trial(equal=True, rewrites=("clean", "fuse-attention"))]),
+        *space.compressed(2, [trial(equal=True, rewrites=("standard", "for-one"))]),
     ]
     assert len({r.name for r in recipes}) == len({r.key for r in recipes}) == len(recipes)
 
@@ -63,12 +109,17 @@ def test_lower_precision_is_not_tried_where_fp32_failed_already():
     assert space.not_worth_it(worked[0].recipe, []) is None
 
 
+def of_one_node(path: Path, call: str) -> Path:
+    head = '<ir_version: 8, opset_import: ["" : 17]> g (float[4] x) => (float[4] y)'
+    onnx.save(parser.parse_model(f"{head} {{ y = {call} }}"), path)
+    return path
+
+
 def test_other_plans_are_measured_for_the_fastest_and_the_fastest_equal_one(tmp_path: Path):
-    graph = tmp_path / "model.onnx"
-    graph.write_bytes(b"LayerNormalization")
+    graph = of_one_node(tmp_path / "norm.onnx", "LayerNormalization (x, x)")
     best = [
         trial(compressor="int8-dynamic", ratio=0.4),
-        trial(compressor="int8-dynamic", rewrites=("clean",), ratio=0.5),
+        trial(compressor="int8-dynamic", rewrites=("standard",), ratio=0.5),
         trial(compressor="int8-static-ort", ratio=0.6),
         trial(engine="openvino", precision="bf16", ratio=0.7),
         trial(compressor="int8-static-nncf", ratio=0.8),
@@ -84,5 +135,5 @@ def test_other_plans_are_measured_for_the_fastest_and_the_fastest_equal_one(tmp_
     }
     assert all(r.plan != EnginePlan(threads=2) for r in recipes)
     assert any(r.plan.without for r in recipes)
-    graph.write_bytes(b"Relu")
+    graph = of_one_node(tmp_path / "relu.onnx", "Relu (x)")
     assert not any(r.plan.without for r in space.planned_anew(best, lambda _: graph))

@@ -83,8 +83,15 @@ def record() -> dict[str, Any]:
         "samples": {"calibrate": 512, "tune": 4_000, "certify": 9_000},
         "rewrites": [
             {
-                "name": "clean",
-                "fired": ["folded 14 constants"],
+                "name": "standard",
+                "fired": ["fold-constants: computed once (14 x)"],
+                "rolled_back": [
+                    {"rule": "planted", "nodes": ["a <node>"], "why": "differs by 0.1"}
+                ],
+                "near_misses": [
+                    {"rule": "fold-pad", "why": "it reflects", "count": 2, "nodes": ["p1", "p2"]}
+                ],
+                "failed": ["rewrite rule 'broken' failed"],
                 "equal": True,
                 "why": "differs by 1e-6",
                 "nodes_before": 412,
@@ -153,6 +160,10 @@ def test_the_numbers_that_people_ask_for_are_on_the_page() -> None:
         "drops by at most 0.46 points",
         "MatMulInteger is refused",
         "412 → 338 nodes",
+        "fold-constants: computed once (14 x)",
+        "planted at a <node>: differs by 0.1",
+        "fold-pad: it reflects (2 nodes, p1, p2)",
+        "left out: rewrite rule 'broken' failed",
         "25.0 GB",
         "what ships is 3.00× as fast",
         "token types were folded",

@@ -1,14 +1,14 @@
 """``lepton report``: what a search found, in a few lines and as a page."""
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lepton_ai.cli.page_file import write_page
+from lepton_ai.cli.printable import printable
 from lepton_ai.errors import BundleError, DataError, OutputError
 
 if TYPE_CHECKING:
@@ -100,24 +100,9 @@ def _from_record(file: Path) -> tuple[dict[str, Any], str]:
 
 
 def _write(page: str, target: Path, overwrite: bool) -> None:
-    """Write the page in one step, so that there is never half of it."""
-    if target.is_dir():
-        raise OutputError(f"the page wants a file to be written to, and {target} is a folder")
-    if target.exists() and not overwrite:
+    if target.exists() and not target.is_dir() and not overwrite:
         raise OutputError(f"{target} exists; name another file with -o, or pass --overwrite")
-    try:
-        handle, partial = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    except OSError as failure:
-        raise OutputError(f"{target} cannot be written: {failure.strerror}") from None
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(page)
-        # A temporary file is for its owner alone; a page is to be shown around.
-        Path(partial).chmod(0o644)
-        Path(partial).replace(target)
-    except OSError as failure:
-        Path(partial).unlink(missing_ok=True)
-        raise OutputError(f"{target} cannot be written: {failure.strerror}") from None
+    write_page(page, target)
 
 
 def _print(record: Mapping[str, Any], page: Path) -> None:
@@ -134,7 +119,7 @@ def _print(record: Mapping[str, Any], page: Path) -> None:
     rows = (
         ("median of one call", milliseconds, ("latency", "p50_ms")),
         ("size on disk", megabytes, ("bytes_on_disk",)),
-        (_printable(text(record, "metric", "name") or "metric"), amount, ("score",)),
+        (printable(text(record, "metric", "name") or "metric"), amount, ("score",)),
     )
     for label, show, path in rows:
         before, after = (
@@ -145,7 +130,7 @@ def _print(record: Mapping[str, Any], page: Path) -> None:
     console = Console(highlight=False)
 
     def say(line: str) -> None:
-        console.print(_printable(line), markup=False, soft_wrap=True)
+        console.print(printable(line), markup=False, soft_wrap=True)
 
     say(f"{text(record, 'name')}: {text(record, 'status')}")
     if best_name(record):
@@ -154,8 +139,3 @@ def _print(record: Mapping[str, Any], page: Path) -> None:
         console.print(table)
     say(text(record, "certificate", "claim") or text(record, "why"))
     say(f"Report: {page}")
-
-
-def _printable(line: str) -> str:
-    """Text from a file, with whatever could steer a terminal made visible."""
-    return "".join(letter if letter.isprintable() else "�" for letter in line)

@@ -71,23 +71,29 @@ def _standing(standing: Standing) -> dict[str, Any]:
 def _rewrites(outcome: Outcome) -> list[dict[str, Any]]:
     """What each rewrite did, with the gate's word on its result."""
     rows = []
-    for name, done in outcome.rewritten.items():
+    for chain, done in outcome.rewritten.items():
         tried = [
             trial
             for trial in outcome.trials
             if trial.recipe.compressor is None
             and trial.recipe.plan.precision == "fp32"
-            and trial.recipe.rewrites[-1:] == (name,)
+            and trial.recipe.rewrites == chain
         ]
         equal = any(trial.equal for trial in tried)
-        rows.append({**_plain(done), "equal": equal, "why": "; ".join(t.why for t in tried[:1])})
+        why = "; ".join(f"{trial.recipe.engine}: {trial.why}" for trial in tried)
+        rows.append({**_plain(done), "name": " + ".join(chain), "equal": equal, "why": why})
     return rows
 
 
 def _plain(done: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "name": done.get("name", ""),
-        "fired": list(done.get("fired", ())),
+        "fired": list(done.get("words", ())),
+        "rolled_back": [
+            {"rule": one["firing"]["rule"], "nodes": one["firing"]["nodes"], "why": one["why"]}
+            for one in done.get("rolled_back", ())
+        ],
+        "near_misses": list(done.get("near_misses", ())),
+        "failed": list(done.get("failed", ())),
         "nodes_before": done.get("nodes_before"),
         "nodes_after": done.get("nodes_after"),
     }

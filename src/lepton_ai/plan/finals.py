@@ -297,14 +297,13 @@ class _Finals:
             rewritten=self._rewritten(),
         )
 
-    def _rewritten(self) -> dict[str, dict[str, Any]]:
-        """What each rewrite did, from the journal: a resumed search has not made them itself."""
+    def _rewritten(self) -> dict[tuple[str, ...], dict[str, Any]]:
+        """What the last of each chain of rewrites did."""
         found = {}
         for trial in self._search.trials:
-            if trial.recipe.rewrites and trial.recipe.compressor is None:
-                done = self._job.journal.trial(f"rewrite:{trial.recipe.graph_key}")
-                if done is not None:
-                    found[trial.recipe.rewrites[-1]] = done
+            done = self._search.bench.graphs.rewritten(trial.recipe)
+            if done is not None:
+                found[trial.recipe.rewrites] = done
         return found
 
     def _golden(self, runner: Runner) -> list[tuple[Arrays, Arrays]]:

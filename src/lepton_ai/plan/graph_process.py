@@ -1,6 +1,7 @@
 """The functions that a child process runs to make a graph out of another."""
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -8,19 +9,18 @@ import numpy as np
 
 from lepton_ai.compress.compressor import compressors
 from lepton_ai.errors import ModelError
-from lepton_ai.graph.rewrite import rewrites
 from lepton_ai.model.signature import Arrays
+from lepton_ai.plan.rewriting import rewrite_file
+
+#: The gate after each rule runs this many real calls; the trials compare hundreds afterwards.
+_CALLS_COMPARED = 8
 
 
-def rewrite(name: str, source: str, target: str) -> dict[str, Any]:
-    """Apply a rewrite; what it did."""
-    done = rewrites.get(name)().apply(Path(source), Path(target))
-    return {
-        "name": name,
-        "nodes_before": done.nodes_before,
-        "nodes_after": done.nodes_after,
-        "fired": list(done.fired),
-    }
+def rewrite(name: str, source: str, target: str, original: str, calibration: str) -> dict[str, Any]:
+    """Apply a rewrite, proven on some of the calibration calls; what it did."""
+    calls = list(islice(CalibrationFolder(Path(calibration)), _CALLS_COMPARED))
+    done = rewrite_file(name, Path(source), Path(target), original=Path(original), calls=calls)
+    return {"name": name, "words": list(done.in_words()), **done.to_json()}
 
 
 def compress(name: str, source: str, target: str, calibration: str) -> None:

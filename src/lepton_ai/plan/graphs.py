@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from lepton_ai.plan.job import Job
 from lepton_ai.plan.recipe import Recipe
 
 _PROCESS = "lepton_ai.plan.graph_process"
+_REWRITING = "lepton_ai.plan.rewriting"
 _MOST_CALIBRATION_CALLS = 300
 
 
@@ -24,7 +25,6 @@ class Graphs:
         self._job = job
         self._folder = job.journal.folder / "graphs"
         self._timeout = timeout
-        self.rewritten: dict[str, dict[str, Any]] = {}
 
     def path(self, recipe: Recipe) -> Path:
         """The graph of ``recipe``, made if it is not there yet.
@@ -38,29 +38,56 @@ class Graphs:
             return path
         return self._make(
             recipe.graph_key, "compress", recipe.compressor, path, str(self._calibration())
-        )[0]
+        )
 
     def idle(self, recipe: Recipe) -> str | None:
         """The last rewrite of a recipe that has no other step, if it found nothing to do."""
         if recipe.compressor is not None or not recipe.rewrites:
             return None
         self.path(recipe)
-        last = recipe.rewrites[-1]
-        return None if self.rewritten.get(last, {}).get("fired", True) else last
+        done = self.rewritten(recipe)
+        return recipe.rewrites[-1] if done is not None and not done["fired"] else None
+
+    def rewritten(self, recipe: Recipe) -> dict[str, Any] | None:
+        """What the last rewrite of ``recipe`` did, from the journal; ``None`` if it has none."""
+        if recipe.compressor is not None or not recipe.rewrites:
+            return None
+        return self._job.journal.trial(f"rewrite:{recipe.graph_key}")
+
+    def wanted(self, source: Recipe, names: Sequence[str]) -> tuple[str, ...]:
+        """Those of the rewrites ``names`` that would fire on the graph of ``source``."""
+        if not names:
+            return ()
+        key = f"wanted:{source.graph_key}:{','.join(names)}"
+        known = self._job.journal.trial(key)
+        if known is None:
+            path = self.path(source)
+            with Child(self._job.journal.folder / "log.txt", title="rewrites") as child:
+                found = child.call(
+                    f"{_REWRITING}:would_fire", str(path), list(names), timeout=self._timeout
+                )
+            known = {"names": found}
+            self._job.journal.record_trial(key, known)
+        return tuple(known["names"])
 
     def _rewrite(self, names: tuple[str, ...]) -> Path:
         path = self._job.model.path
         for depth, name in enumerate(names, start=1):
-            path, done = self._make("+".join((*names[:depth], "plain")), "rewrite", name, path)
-            if done is not None:
-                self.rewritten[name] = done
+            path = self._make(
+                "+".join((*names[:depth], "plain")),
+                "rewrite",
+                name,
+                path,
+                str(self._job.model.path),
+                str(self._calibration()),
+            )
         return path
 
-    def _make(self, key: str, verb: str, name: str, source: Path, *more: str) -> tuple[Path, Any]:
+    def _make(self, key: str, verb: str, name: str, source: Path, *more: str) -> Path:
         """Run one step in a child, into a folder that appears only when it is whole."""
         target = self._folder / key / "model.onnx"
         if target.exists():
-            return target, self._job.journal.trial(f"{verb}:{key}")
+            return target
         partial = self._folder / f".{key}.{os.getpid()}.partial"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -83,7 +110,7 @@ class Graphs:
                 raise
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-        return target, done
+        return target
 
     def _calibration(self) -> Path:
         folder = self._job.journal.folder / "calibration"

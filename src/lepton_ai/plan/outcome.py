@@ -44,4 +44,4 @@ class Outcome:
     artifact: Path
     golden: Sequence[tuple[Arrays, Arrays]]
     certified_on: int
-    rewritten: Mapping[str, Mapping[str, Any]]
+    rewritten: Mapping[tuple[str, ...], Mapping[str, Any]]

@@ -29,8 +29,9 @@ class Recipe:
         form = self.compressor or self.plan.precision
         if self.compressor and self.plan.precision != "fp32":
             form += f"+{self.plan.precision}"
+        branches = (f"{self.plan.branches} branches",) if self.plan.branches > 1 else ()
         without = tuple(f"without {name}" for name in self.plan.without)
-        return " · ".join((*self.rewrites, form, self.engine, cores, *without))
+        return " · ".join((*self.rewrites, form, self.engine, cores, *branches, *without))
 
     @property
     def key(self) -> str:

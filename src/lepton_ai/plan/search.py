@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lepton_ai.errors import ModelError
+from lepton_ai.errors import ModelError, WorkerError
 from lepton_ai.plan import space
 from lepton_ai.plan.bench import Bench
 from lepton_ai.plan.job import Event, Job
@@ -37,7 +37,9 @@ class Search:
         threads = self.job.threads
         stages: list[tuple[str, float, Callable[[], list[Recipe]]]] = [
             ("plain engines", math.inf, lambda: space.plain(threads)),
-            ("rewrites", _UNTIL_TRIALS_END, lambda: space.rewritten(threads)),
+            ("rewrites", _UNTIL_TRIALS_END, lambda: space.standard(threads)),
+            ("rewrites", _UNTIL_TRIALS_END, self._for_one_engine),
+            ("rewrites", _UNTIL_TRIALS_END, lambda: space.combined(self.trials)),
             (
                 "lower precision",
                 _UNTIL_TRIALS_END,
@@ -60,6 +62,13 @@ class Search:
     def minutes_left(self) -> float:
         """What is left of the budget's minutes."""
         return self.job.budget.minutes - (time.monotonic() - self.job.started) / 60
+
+    def _for_one_engine(self) -> list[Recipe]:
+        try:
+            wanted = self.bench.graphs.wanted
+            return space.for_one_engine(self.job.threads, self.trials, wanted)
+        except (WorkerError, ModelError):  # the graph defeats the rules; the rest can go on
+            return []
 
     def _in_order(self) -> list[Trial]:
         return in_order(self.trials, self.job)

@@ -1,5 +1,6 @@
 """Which recipes are worth trying, cheap before dear."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -7,11 +8,12 @@ from pathlib import Path
 from lepton_ai.compress.compressor import compressors
 from lepton_ai.engines.engine import Engine, EnginePlan, engines
 from lepton_ai.errors import MissingExtraError
-from lepton_ai.graph.rewrite import rewrites
+from lepton_ai.graph.rewrite import STANDARD, rewrites
 from lepton_ai.plan.recipe import Recipe
 from lepton_ai.plan.trial import CANDIDATE, FAILED, Trial
 
-_BASE_REWRITE = "clean"
+#: What two trials of the same thing may differ by: 5 % was seen between quiet minutes.
+_NOISE = 1.05
 _PLANNED_ANEW = 3
 
 
@@ -34,25 +36,55 @@ def plain(threads: int) -> list[Recipe]:
     return [Recipe(engine=engine.name, plan=plan) for engine in shipping_engines()]
 
 
-def rewritten(threads: int) -> list[Recipe]:
-    """Every rewrite, after the clean-up, in every engine that can run its result."""
+def standard(threads: int) -> list[Recipe]:
+    """The rewritten graph in every engine, fp32."""
+    plan = EnginePlan(threads=threads)
+    return [
+        Recipe(rewrites=(STANDARD,), engine=engine.name, plan=plan) for engine in shipping_engines()
+    ]
+
+
+def for_one_engine(
+    threads: int,
+    trials: Sequence[Trial],
+    wanted: Callable[[Recipe, Sequence[str]], Sequence[str]],
+) -> list[Recipe]:
+    """Each rewrite that only some engines want, by itself, in those that do, where it would fire.
+
+    ``wanted`` tells which of some rewrites would fire on the graph of a recipe.
+    """
     recipes = []
-    for name, kind in rewrites.items():
-        chain = (name,) if name == _BASE_REWRITE else (_BASE_REWRITE, name)
-        recipes += [
-            Recipe(rewrites=chain, engine=engine.name, plan=EnginePlan(threads=threads))
-            for engine in shipping_engines()
-            if not kind.engines or engine.name in kind.engines
-        ]
+    for engine in shipping_engines():
+        base = base_of(trials, engine.name)
+        held = Recipe(rewrites=base, engine=engine.name, plan=EnginePlan(threads=threads))
+        names = [name for name in rewrites(engine.name) if name != STANDARD]
+        recipes += [replace(held, rewrites=(*base, name)) for name in wanted(held, names)]
     return recipes
 
 
-def lower_precision(threads: int, trials: Iterable[Trial]) -> list[Recipe]:
+def combined(trials: Sequence[Trial]) -> list[Recipe]:
+    """For each engine, all those of its own rewrites together that were faster by themselves."""
+    recipes = []
+    for engine in shipping_engines():
+        base = _trial_of(trials, engine.name, base_of(trials, engine.name))
+        if base is None or base.ratio is None:
+            continue
+        faster = [
+            trial
+            for trial in trials
+            if _is_of_one_engine(trial, engine.name) and _ratio(trial) < base.ratio
+        ]
+        if len(faster) > 1:
+            names = tuple(trial.recipe.rewrites[-1] for trial in faster)
+            recipes.append(replace(base.recipe, rewrites=(*base.recipe.rewrites, *names)))
+    return recipes
+
+
+def lower_precision(threads: int, trials: Sequence[Trial]) -> list[Recipe]:
     """Arithmetic below fp32, where an engine computes it on this machine."""
-    base = base_of(trials)
     return [
         Recipe(
-            rewrites=base,
+            rewrites=base_of(trials, engine.name),
             engine=engine.name,
             plan=EnginePlan(threads=threads, precision=precision),
         )
@@ -63,11 +95,11 @@ def lower_precision(threads: int, trials: Iterable[Trial]) -> list[Recipe]:
 
 
 def compressed(threads: int, trials: Sequence[Trial]) -> list[Recipe]:
-    """Every compressor in every engine and precision, and on each engine's own fused graph."""
-    base = base_of(trials)
+    """Every compressor in every engine and precision, and on each engine's fastest graph."""
     recipes = []
     for name in compressors.names():
         for engine in shipping_engines():
+            base = base_of(trials, engine.name)
             recipes += [
                 Recipe(
                     rewrites=base,
@@ -77,20 +109,56 @@ def compressed(threads: int, trials: Sequence[Trial]) -> list[Recipe]:
                 )
                 for precision in engine.precisions()
             ]
-            recipes += [
-                replace(trial.recipe, compressor=name)
-                for trial in trials
-                if trial.equal
-                and trial.recipe.engine == engine.name
-                and trial.recipe.rewrites not in ((), base)
-            ]
+            fastest = min(
+                (trial for trial in trials if _is_of_one_engine(trial, engine.name)),
+                key=_ratio,
+                default=None,
+            )
+            if fastest is not None:
+                recipes.append(replace(fastest.recipe, compressor=name))
     return recipes
 
 
-def base_of(trials: Iterable[Trial]) -> tuple[str, ...]:
-    """The rewrites to build on: the clean-up, if the gate found it equal; otherwise none."""
-    equal = any(trial.equal and trial.recipe.rewrites == (_BASE_REWRITE,) for trial in trials)
-    return (_BASE_REWRITE,) if equal else ()
+def base_of(trials: Sequence[Trial], engine: str) -> tuple[str, ...]:
+    """The rewrites to build on in ``engine``: the standard ones, unless they harm or slow it."""
+    equal = any(trial.equal and trial.recipe.rewrites == (STANDARD,) for trial in trials)
+    plain, rewritten = (_trial_of(trials, engine, names) for names in ((), (STANDARD,)))
+    if not equal or rewritten is None:
+        return ()
+    if plain is not None and _ratio(plain) < math.inf:
+        slower = _ratio(rewritten) > _ratio(plain) * _NOISE
+        return () if slower else (STANDARD,)
+    return (STANDARD,)
+
+
+def _trial_of(trials: Iterable[Trial], engine: str, names: tuple[str, ...]) -> Trial | None:
+    """The fp32 trial of some rewrites in ``engine``, as planned first."""
+    return next(
+        (
+            trial
+            for trial in trials
+            if trial.recipe.engine == engine
+            and trial.recipe.rewrites == names
+            and trial.recipe.compressor is None
+            and trial.recipe.plan.precision == "fp32"
+        ),
+        None,
+    )
+
+
+def _is_of_one_engine(trial: Trial, engine: str) -> bool:
+    """Whether it is an equal graph with rewrites that only ``engine`` and its like want."""
+    recipe = trial.recipe
+    return (
+        trial.equal
+        and recipe.engine == engine
+        and recipe.compressor is None
+        and recipe.rewrites not in ((), (STANDARD,))
+    )
+
+
+def _ratio(trial: Trial) -> float:
+    return math.inf if trial.ratio is None else trial.ratio
 
 
 def planned_anew(best: Sequence[Trial], path: Callable[[Recipe], Path]) -> list[Recipe]:

@@ -1,0 +1,51 @@
+"""A graph's file rewritten into another, each change proven; and what would be worth trying."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lepton_ai.errors import ModelError
+from lepton_ai.graph.applying import apply_rule
+from lepton_ai.graph.inspection.cost import infer_shapes
+from lepton_ai.graph.onnx_file import load_graph, save_graph
+from lepton_ai.graph.proof import Proof
+from lepton_ai.graph.rewrite import rules_of
+from lepton_ai.graph.rewriting import Rewriting, rewrite_graph
+from lepton_ai.graph.rule import rules
+from lepton_ai.measure.answering import GraphAnswers
+from lepton_ai.model.signature import Arrays
+
+
+def rewrite_file(
+    rewrite: str, source: Path, target: Path, *, original: Path, calls: Sequence[Arrays]
+) -> Rewriting:
+    """Apply ``rewrite`` to ``source`` and write ``target``, which answers as ``original`` does.
+
+    ``source`` is the original or a graph made from it; ``calls`` are compared after every rule.
+
+    Raises:
+        ModelError: ``source`` does not answer as ``original``, or nothing can be proven.
+    """
+    untouched = load_graph(original)
+    with GraphAnswers(untouched, calls) as answers:
+        proof = Proof(answers, untouched)
+        model = load_graph(source)
+        found = proof.accept(model)
+        if not found.equal:
+            raise ModelError(f"{source.name} does not answer as the original does: {found.why}")
+        model, rewriting = rewrite_graph(model, rules_of(rewrite), proof)
+        save_graph(model if rewriting.fired else load_graph(source), target)
+    return rewriting
+
+
+def would_fire(source: str, names: Sequence[str]) -> list[str]:
+    """Those of the rewrites ``names``, each a single rule, that find something to do in a graph."""
+    graph = load_graph(Path(source))
+    infer_shapes(graph)
+    found = []
+    for name in names:
+        try:
+            if apply_rule(graph.clone(), rules.get(name)()).firings:
+                found.append(name)
+        except ModelError:  # the rule cannot take this graph
+            continue
+    return found
