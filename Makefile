@@ -1,9 +1,10 @@
 # The verbs, the same for a person and for CI. Each does its own set-up first.
 #   make demo   the main job on real weights and real data    make check   lint, types, imports, style
 #   make test   the fast tests                                make fix     format, mend what is mendable
+#   make bench-graph   rewriting beside its peers: nodes, bytes, latency (half an hour; run it alone)
 
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-all check fix lock clean
+.PHONY: help setup demo test test-all check fix bench-graph lock clean
 
 PYTHON ?=
 BIN := .venv/bin
@@ -11,7 +12,7 @@ BIN := .venv/bin
 STAMP := .venv/.setup-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
 
 help:
-	@sed -n '1,3s/^# *//p' Makefile
+	@sed -n '1,4s/^# *//p' Makefile
 
 setup: $(STAMP)
 
@@ -37,6 +38,10 @@ check: setup
 fix: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench-graph: setup
+	$(BIN)/python -m pip install --quiet -r benchmarks/requirements.txt
+	PYTHONPATH=benchmarks $(BIN)/python benchmarks/bench_graph.py
 
 # Resolve anew from pyproject.toml, in a throw-away environment, and write the exact versions down.
 lock:

@@ -1,0 +1,270 @@
+"""Graph rewriting beside its peers: nodes, bytes, and median latency in two engines.
+
+``make bench-graph`` prints the tables of docs/benchmarks.md. For each network of the zoo, the graph
+as exported, what each peer makes of it, and what ``lepton rewrite`` makes of it for each engine run
+in turns in processes of their own, on the same generated call.
+"""
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+import lepton_ai
+from lepton_ai.engines.engine import EnginePlan
+from lepton_ai.errors import LeptonError
+from lepton_ai.graph.feeding.feeds import generate
+from lepton_ai.graph.onnx_file import load_graph, operator_counts
+from lepton_ai.measure.latency import race
+from lepton_ai.measure.machine import fingerprint
+from lepton_ai.measure.measurement import Latency
+from lepton_ai.measure.runner import ProcessRunner, Runner
+from lepton_ai.pipeline.rewrite import SAME
+from peers import PEERS
+from zoo import architectures, export
+
+ENGINES = ("onnxruntime", "openvino")
+INPUT, OURS = "input", "Lepton"
+#: The input graph a second time: what it differs by from the first is noise.
+TWIN = "input again"
+PEER_SECONDS = 300
+SIZES = (200, 2_000, 20_000)
+
+
+def main() -> None:
+    """Measure every network that was asked for; print two tables and a summary."""
+    options = _options()
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="bench-graph-") as folder:
+        for name in options.networks or architectures():
+            row = measure(name, Path(folder), seconds=options.seconds, small=options.small)
+            rows.append(row)
+            print(f"# {json.dumps(row)}", file=sys.stderr, flush=True)
+    print(f"{fingerprint().cpu}, {fingerprint().cores} cores\n")
+    print("\n".join(_nodes_table(rows)))
+    for engine in ENGINES:
+        print("\n".join(["", *_latency_table(rows, engine)]))
+    print("\n".join(["", *_summary(rows)]))
+    if not options.networks:
+        print("\n".join(["", *_cost_table()]))
+
+
+def measure(name: str, folder: Path, *, seconds: float, small: bool) -> dict[str, Any]:
+    """One network's numbers, by engine and tool."""
+    source = export(name, folder, small=small)
+    made: dict[str, Path | str] = {INPUT: source}
+    for peer in PEERS:
+        made[peer] = _by_peer(peer, source, folder / f"{name}.{peer.replace(' ', '-')}.onnx")
+    nodes: dict[str, Any] = {}
+    for tool, path in made.items():
+        nodes[tool] = _nodes(path) if isinstance(path, Path) else path
+    row: dict[str, Any] = {"network": name, "p50": {}, "interval": {}, "kept": {}}
+    call = generate(load_graph(source))[0]
+    for engine in ENGINES:
+        ours = folder / f"{name}.{engine}.onnx"
+        report = lepton_ai.rewrite(source, ours, engine=engine)
+        row["kept"][engine] = [step.name for step in report.steps if step.kept]
+        standard = report.steps[0]
+        nodes[OURS] = standard.rewriting.nodes_after
+        row["rolled_back"] = len(standard.rewriting.rolled_back)
+        times = _race({**made, OURS: ours, TWIN: source}, engine, call, seconds)
+        row["p50"][engine] = {tool: latency.p50_ms for tool, latency in times.items()}
+        row["interval"][engine] = {
+            tool: (latency.low_ms, latency.high_ms) for tool, latency in times.items()
+        }
+        row.setdefault("bytes", {})[engine] = report.bytes_after
+    row["bytes"] |= {
+        tool: path.stat().st_size for tool, path in made.items() if isinstance(path, Path)
+    }
+    row["nodes"] = nodes
+    return row
+
+
+def _by_peer(peer: str, source: Path, target: Path) -> Path | str:
+    """The peer's graph, made in a process of its own; or why there is none."""
+    command = [sys.executable, "-c", _RUN_PEER, peer, str(source), str(target)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PEER_SECONDS)
+    except subprocess.TimeoutExpired:
+        return "too slow"
+    return target if done.returncode == 0 and target.exists() else "fails"
+
+
+_RUN_PEER = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from pathlib import Path
+from peers import PEERS
+PEERS[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[3]))
+"""
+
+
+def _nodes(path: Path) -> int:
+    return operator_counts(load_graph(path)).total()
+
+
+def _race(
+    graphs: Mapping[str, Path | str], engine: str, call: Any, seconds: float
+) -> dict[str, Latency]:
+    """Every graph that ``engine`` takes, in turns."""
+    plan = EnginePlan(threads=fingerprint().cores)
+    runners: dict[str, Runner] = {}
+    with ExitStack() as stack, tempfile.TemporaryDirectory() as folder:
+        for tool, path in graphs.items():
+            if isinstance(path, str):
+                continue
+            try:
+                runner = ProcessRunner(engine, path, plan, Path(folder) / "log", deadline=120.0)
+                stack.callback(runner.close)
+                runner.answer([call])
+            except LeptonError:
+                continue
+            runners[tool] = runner
+        return race(runners, [call], seconds=seconds) if runners else {}
+
+
+def _nodes_table(rows: list[dict[str, Any]]) -> Iterator[str]:
+    tools = [INPUT, *PEERS, OURS]
+    yield "| nodes (standard operators) | " + " | ".join(tools) + " |"
+    yield "|---" * (len(tools) + 1) + "|"
+    for row in rows:
+        yield f"| {row['network']} | " + " | ".join(str(row["nodes"][t]) for t in tools) + " |"
+
+
+def _latency_table(rows: list[dict[str, Any]], engine: str) -> Iterator[str]:
+    tools = [INPUT, *PEERS, OURS]
+    yield f"| p50 ms in {engine} | " + " | ".join(tools) + " | kept |"
+    yield "|---" * (len(tools) + 2) + "|"
+    for row in rows:
+        times = row["p50"][engine]
+        cells = [f"{times[tool]:.3f}" if tool in times else "refused" for tool in tools]
+        yield (
+            f"| {row['network']} | " + " | ".join(cells) + f" | {', '.join(row['kept'][engine])} |"
+        )
+
+
+def _summary(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """The better engine before against the better engine after, network by network."""
+    logs = []
+    for row in rows:
+        best = {
+            tool: min((times[tool] for times in row["p50"].values() if tool in times), default=None)
+            for tool in (INPUT, OURS)
+        }
+        if best[INPUT] is None or best[OURS] is None:
+            yield f"{row['network']}: no engine runs it"
+            continue
+        ratio = best[OURS] / best[INPUT]
+        logs.append(math.log(ratio))
+        yield f"- {row['network']}: {best[INPUT]:.3f} → {best[OURS]:.3f} ms, {ratio:.3f}"
+    if logs:
+        mean = math.exp(sum(logs) / len(logs))
+        yield f"\nGeometric mean of after over before, better engine: {mean:.3f}"
+    for row in rows:
+        yield from _shortfalls(row)
+
+
+def _shortfalls(row: dict[str, Any]) -> Iterator[str]:
+    """Where ours is slower than another beyond the noise of its race, or has more nodes."""
+    for engine, intervals in row["interval"].items():
+        if OURS not in intervals:
+            yield f"- {row['network']} in {engine}: what Lepton wrote does not run"
+            continue
+        noise = _noise(row["p50"][engine])
+        for tool, (_, high) in intervals.items():
+            if tool not in (OURS, TWIN) and intervals[OURS][0] > high * (1 + noise):
+                ratio = row["p50"][engine][OURS] / row["p50"][engine][tool]
+                yield (
+                    f"- {row['network']} in {engine}: {ratio:.3f} times as slow as {tool}, where "
+                    f"the same graph twice differs by {noise:.3f}"
+                )
+    counts = [count for count in row["nodes"].values() if isinstance(count, int)]
+    if row["nodes"][OURS] > min(counts):
+        yield f"- {row['network']}: more nodes than the best"
+
+
+def _noise(times: Mapping[str, float]) -> float:
+    """What the same graph, timed twice in one race, differs by; at least :data:`SAME`."""
+    if INPUT not in times or TWIN not in times:
+        return SAME
+    return max(SAME, abs(times[TWIN] / times[INPUT] - 1))
+
+
+def _cost_table() -> Iterator[str]:
+    """Seconds to inspect and to rewrite (without the gate) graphs of growing length."""
+    from lepton_ai.graph.inspection.inspect import inspect_graph
+    from lepton_ai.graph.rewrite import rules_of
+    from lepton_ai.graph.rewriting import rewrite_graph
+
+    yield "| nodes | inspect s | µs per node | rewrite s | µs per node |"
+    yield "|---|---|---|---|---|"
+    with tempfile.TemporaryDirectory() as folder:
+        for size in SIZES:
+            path = Path(folder) / f"{size}.onnx"
+            onnx.save(_long(size), path)
+            begun = time.perf_counter()
+            inspect_graph(path)
+            inspected = time.perf_counter() - begun
+            begun = time.perf_counter()
+            rewrite_graph(load_graph(path), rules_of("standard"))
+            rewritten = time.perf_counter() - begun
+            yield (
+                f"| {size:,} | {inspected:.2f} | {inspected / size * 1e6:.0f} "
+                f"| {rewritten:.2f} | {rewritten / size * 1e6:.0f} |"
+            )
+
+
+def _long(size: int) -> onnx.ModelProto:
+    """A residual network of about ``size`` nodes, with something redundant in each block."""
+    import numpy as np
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights = [
+        numpy_helper.from_array(np.eye(8, dtype=np.float32), "weight"),
+        numpy_helper.from_array(np.full(8, 0.1, np.float32), "bias"),
+    ]
+    nodes, x = [], "x"
+    for block in range(size // 10):
+        of = [f"{block}_{part}" for part in range(10)]
+        nodes += [
+            helper.make_node("MatMul", [x, "weight"], [of[0]]),
+            helper.make_node("Add", [of[0], "bias"], [of[1]]),
+            helper.make_node("Relu", [of[1]], [of[2]]),
+            helper.make_node("Identity", [of[2]], [of[3]]),
+            helper.make_node("Transpose", [of[3]], [of[4]], perm=[1, 0]),
+            helper.make_node("Transpose", [of[4]], [of[5]], perm=[1, 0]),
+            helper.make_node("Cast", [of[5]], [of[6]], to=TensorProto.FLOAT),
+            helper.make_node("Sigmoid", [of[0]], [of[7]]),
+            helper.make_node("Mul", [of[6], of[7]], [of[8]]),
+            helper.make_node("Add", [of[8], x], [of[9]]),
+        ]
+        x = of[9]
+    graph = helper.make_graph(
+        nodes,
+        "long",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 8])],
+        [helper.make_tensor_value_info(x, TensorProto.FLOAT, ["batch", 8])],
+        weights,
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("networks", nargs="*", help="networks of the zoo; all by default")
+    parser.add_argument("--seconds", type=float, default=2.0, help="on the clock, each graph")
+    parser.add_argument("--small", action="store_true", help="the sizes that tests use")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
