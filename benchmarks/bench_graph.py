@@ -51,6 +51,7 @@ def main() -> None:
             print(f"# {json.dumps(row)}", file=sys.stderr, flush=True)
     print(f"{fingerprint().cpu}, {fingerprint().cores} cores\n")
     print("\n".join(_nodes_table(rows)))
+    print("\n".join(["", *_bytes_table(rows)]))
     for engine in ENGINES:
         print("\n".join(["", *_latency_table(rows, engine)]))
     print("\n".join(["", *_summary(rows)]))
@@ -138,6 +139,16 @@ def _nodes_table(rows: list[dict[str, Any]]) -> Iterator[str]:
     yield "|---" * (len(tools) + 1) + "|"
     for row in rows:
         yield f"| {row['network']} | " + " | ".join(str(row["nodes"][t]) for t in tools) + " |"
+
+
+def _bytes_table(rows: list[dict[str, Any]]) -> Iterator[str]:
+    tools = [INPUT, *PEERS, *(f"{OURS}, {engine}" for engine in ENGINES)]
+    yield "| MB | " + " | ".join(tools) + " |"
+    yield "|---" * (len(tools) + 1) + "|"
+    for row in rows:
+        held = row["bytes"] | {f"{OURS}, {engine}": row["bytes"][engine] for engine in ENGINES}
+        cells = [f"{held[tool] / 1e6:.2f}" if tool in held else "fails" for tool in tools]
+        yield f"| {row['network']} | " + " | ".join(cells) + " |"
 
 
 def _latency_table(rows: list[dict[str, Any]], engine: str) -> Iterator[str]:

@@ -58,8 +58,8 @@ def test_json_names_every_change_and_what_each_engine_took(lepton: Any, net: Pat
     done = lepton(*words)
     assert (done.returncode, done.stderr) == (0, "")
     record = json.loads(done.stdout)
-    assert (record["nodes_before"], record["nodes_after"]) == (7, 3)
     standard = record["steps"][0]
+    assert (standard["nodes_before"], standard["nodes_after"]) == (7, 3)
     assert (standard["name"], standard["rolled_back"]) == ("standard", [])
     assert {"rule", "site", "nodes", "why"} == set(standard["fired"][0])
     assert standard["before"]["onnxruntime"]["p50_ms"] > 0

@@ -5,7 +5,7 @@ import onnx
 from onnx import parser
 
 from lepton_ai.engines.engine import EnginePlan
-from lepton_ai.graph.rule import rules
+from lepton_ai.graph.rewrite import rewrites
 from lepton_ai.plan import space
 from lepton_ai.plan.recipe import Recipe
 from lepton_ai.plan.trial import CANDIDATE, FAILED, REJECTED, Trial
@@ -27,29 +27,39 @@ def everything(_: Recipe, names: Sequence[str]) -> Sequence[str]:
     return names
 
 
-def test_a_rewrite_for_one_engine_is_tried_in_that_engine_alone():
-    trials = [trial(equal=True, rewrites=("standard",))]
-    recipes = space.for_one_engine(2, trials, everything)
-    assert recipes
+def test_a_rewrite_for_one_engine_is_tried_in_that_engine_on_top_of_the_fastest():
+    best = [
+        trial(compressor="int8-dynamic", rewrites=("standard",), ratio=0.4),
+        trial(equal=True, engine="openvino", rewrites=("standard",), ratio=0.8),
+        trial(equal=True, rewrites=("standard",), ratio=0.9),
+    ]
+    recipes = space.for_one_engine(best, everything)
+    assert {(r.engine, r.compressor) for r in recipes} == {
+        ("onnxruntime", "int8-dynamic"),
+        ("openvino", None),
+    }
     for recipe in recipes:
-        assert recipe.rewrites[:-1] == space.base_of(trials, recipe.engine)
-        assert recipe.engine in rules.get(recipe.rewrites[-1]).engines
+        assert recipe.rewrites[:-1] == ("standard",)
+        assert recipe.rewrites[-1] in rewrites(recipe.engine)[1:]
 
 
 def test_a_rewrite_that_would_not_fire_is_not_tried():
-    assert space.for_one_engine(2, [], lambda recipe, names: ()) == []
+    assert space.for_one_engine([trial(equal=True)], lambda recipe, names: ()) == []
+    assert space.for_one_engine([], everything) == []
 
 
 def test_one_engines_rewrites_are_tried_together_if_they_were_faster_alone():
     trials = [
         trial(equal=True, rewrites=("standard",), ratio=0.9),
-        trial(equal=True, rewrites=("standard", "one"), ratio=0.8),
-        trial(equal=True, rewrites=("standard", "two"), ratio=0.95),
-        trial(equal=False, rewrites=("standard", "three"), ratio=0.5),
+        trial(equal=True, rewrites=("standard", "fuse-attention"), ratio=0.8),
+        trial(equal=True, rewrites=("standard", "swish"), ratio=0.95),
+        trial(REJECTED, rewrites=("standard", "global-pooling"), ratio=0.5),
+        trial(compressor="int8-dynamic", rewrites=("standard", "ort-skip-norm"), ratio=0.3),
     ]
     assert space.combined(trials) == []
-    trials.append(trial(equal=True, rewrites=("standard", "four"), ratio=0.85))
-    assert [r.rewrites for r in space.combined(trials)] == [("standard", "one", "four")]
+    trials.append(trial(equal=True, rewrites=("standard", "merge-siblings"), ratio=0.85))
+    together = ("standard", "fuse-attention", "merge-siblings")
+    assert [r.rewrites for r in space.combined(trials)] == [together]
 
 
 def test_compressors_build_on_the_rewritten_graph_only_if_the_gate_let_it_through():
@@ -73,28 +83,13 @@ def test_a_rewritten_graph_that_is_slower_in_an_engine_is_not_built_on_there():
     assert space.base_of(trials, "openvino") == ("standard",)
 
 
-def test_compressors_are_also_tried_on_an_engines_own_fastest_graph():
-    chain = ("standard", "for-one")
-    trials = [
-        trial(equal=True, rewrites=chain, ratio=0.8),
-        trial(equal=True, rewrites=("standard", "slower"), ratio=0.9),
-    ]
-    fused = [r for r in space.compressed(2, trials) if r.rewrites not in ((), ("standard",))]
-    assert {(r.engine, r.rewrites) for r in fused} == {("onnxruntime", chain)}
-    assert {r.compressor for r in fused} == {
-        "int8-dynamic",
-        "int8-static-ort",
-        "int8-static-nncf",
-    }
-
-
 def test_no_recipe_occurs_twice_and_names_and_keys_tell_them_apart():
     recipes = [
         *space.plain(2),
         *space.standard(2),
-        *space.for_one_engine(2, [], everything),
+        *space.for_one_engine([trial(equal=True, rewrites=("standard",))], everything),
         *space.lower_precision(2, []),
-        *space.compressed(2, [trial(equal=True, rewrites=("standard", "for-one"))]),
+        *space.compressed(2, [trial(equal=True, rewrites=("standard",))]),
     ]
     assert len({r.name for r in recipes}) == len({r.key for r in recipes}) == len(recipes)
 

@@ -12,7 +12,9 @@ from lepton_ai.model.signature import Array, Arrays
 #: 1e-4 of an output's scale in float32 (eps 1.2e-7). The same count of roundings in a narrower
 #: format: eps of float16 is 1e-3, of bfloat16 8e-3, of float64 2e-16.
 RTOL = {"float64": 1e-9, "float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
-ATOL = 1e-6
+#: And what an output whose values are all tiny may differ by.
+ATOL = {"float64": 1e-12}
+ATOL_ELSE = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,15 +36,15 @@ def check_equal(
     rewritten_answers: Sequence[Arrays],
     *,
     rtol: float | None = None,
-    atol: float = ATOL,
+    atol: float | None = None,
 ) -> Equality:
     """Whether a rewritten graph answers as the original did, call by call.
 
     Names, shapes, dtypes and the places of NaN and infinity must be identical; so must integers,
     booleans and strings. A float output may differ by ``atol + rtol * max |a|``, its scale taken
     over all calls: relative to the output's own scale, since an element near zero carries the
-    rounding of the large terms that it is the difference of. ``rtol`` defaults to what reordered
-    sums may change in the output's dtype (:data:`RTOL`).
+    rounding of the large terms that it is the difference of. ``rtol`` and ``atol`` default to what
+    reordered sums may change in the output's dtype (:data:`RTOL`, :data:`ATOL`).
     """
     if len(original_answers) != len(rewritten_answers):
         return _unequal(None, f"{len(original_answers)} answers became {len(rewritten_answers)}")
@@ -73,7 +75,7 @@ def _check_output(
     original: Sequence[Array],
     rewritten: Sequence[Array],
     rtol: float | None,
-    atol: float,
+    atol: float | None,
 ) -> Equality:
     for call, (a, b) in enumerate(zip(original, rewritten, strict=True)):
         fault = _fault(np.asarray(a), np.asarray(b))
@@ -89,7 +91,8 @@ def _check_output(
         for a, b in zip(original, rewritten, strict=True)
     )
     relative = apart / scale if scale > 0 else apart
-    if apart <= atol + allowed * scale:
+    least = ATOL.get(kind, ATOL_ELSE) if atol is None else atol
+    if apart <= least + allowed * scale:
         return Equality(equal=True, largest_difference=relative, output=name, why="equal")
     return Equality(
         equal=False,

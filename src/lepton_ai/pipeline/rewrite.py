@@ -36,6 +36,8 @@ _RACE_SECONDS = 1.0
 #: Two processes of the same graph differ by this much in their medians, whatever their intervals
 #: say: each has its own layout in memory (seen on a quiet machine, of 2 cores).
 SAME = 0.02
+#: And by this much where a call is so short that what surrounds it shows.
+SAME_MS = 0.005
 #: Seconds after which a call that has not come back is given up.
 _DEADLINE = 300.0
 
@@ -227,7 +229,7 @@ def judge(
 
 
 def _apart(high_ms: float, low_ms: float) -> bool:
-    return low_ms > high_ms * (1 + SAME)
+    return low_ms > high_ms * (1 + SAME) + SAME_MS
 
 
 def _racers(engine: str | None) -> list[str]:

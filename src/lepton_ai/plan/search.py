@@ -1,7 +1,8 @@
 """From a job to an outcome: stages of recipes, cheap before dear, raced, then certified.
 
-The order of the stages: the plain graph in every engine; rewrites behind the gate; lower precision;
-compressors; the fastest few under other plans of their engine. After each trial the best so far is
+The order of the stages: the plain graph in every engine; the rewritten one, behind the gate; lower
+precision; compressors; what only one engine wants, on top of what is fastest in it; the fastest few
+under other plans of their engine. After each trial the best so far is
 known, so the search can stop whenever its minutes run out.
 """
 
@@ -38,14 +39,14 @@ class Search:
         stages: list[tuple[str, float, Callable[[], list[Recipe]]]] = [
             ("plain engines", math.inf, lambda: space.plain(threads)),
             ("rewrites", _UNTIL_TRIALS_END, lambda: space.standard(threads)),
-            ("rewrites", _UNTIL_TRIALS_END, self._for_one_engine),
-            ("rewrites", _UNTIL_TRIALS_END, lambda: space.combined(self.trials)),
             (
                 "lower precision",
                 _UNTIL_TRIALS_END,
                 lambda: space.lower_precision(threads, self.trials),
             ),
             ("int8", _UNTIL_TRIALS_END, lambda: space.compressed(threads, self.trials)),
+            ("rewrites of one engine", _UNTIL_TRIALS_END, self._for_one_engine),
+            ("rewrites together", _UNTIL_TRIALS_END, lambda: space.combined(self.trials)),
             (
                 "plans",
                 _UNTIL_PLANS_END,
@@ -65,8 +66,7 @@ class Search:
 
     def _for_one_engine(self) -> list[Recipe]:
         try:
-            wanted = self.bench.graphs.wanted
-            return space.for_one_engine(self.job.threads, self.trials, wanted)
+            return space.for_one_engine(self._in_order(), self.bench.graphs.wanted)
         except (WorkerError, ModelError):  # the graph defeats the rules; the rest can go on
             return []
 

@@ -45,39 +45,43 @@ def standard(threads: int) -> list[Recipe]:
 
 
 def for_one_engine(
-    threads: int,
-    trials: Sequence[Trial],
-    wanted: Callable[[Recipe, Sequence[str]], Sequence[str]],
+    best: Sequence[Trial], wanted: Callable[[Recipe, Sequence[str]], Sequence[str]]
 ) -> list[Recipe]:
-    """Each rewrite that only some engines want, by itself, in those that do, where it would fire.
+    """The rewrites that only an engine or two want, one at a time, on top of what is fastest there.
 
-    ``wanted`` tells which of some rewrites would fire on the graph of a recipe.
+    On top of the fastest of ``best``, which is in order, and of the fastest equal one. ``wanted``
+    tells which of some rewrites would fire on the graph of a recipe.
     """
     recipes = []
-    for engine in shipping_engines():
-        base = base_of(trials, engine.name)
-        held = Recipe(rewrites=base, engine=engine.name, plan=EnginePlan(threads=threads))
-        names = [name for name in rewrites(engine.name) if name != STANDARD]
-        recipes += [replace(held, rewrites=(*base, name)) for name in wanted(held, names)]
+    for trial in _leaders(best):
+        recipe = trial.recipe
+        names = [name for name in rewrites(recipe.engine) if name != STANDARD]
+        found = wanted(replace(recipe, compressor=None), names)
+        recipes += [replace(recipe, rewrites=(*recipe.rewrites, name)) for name in found]
     return recipes
 
 
 def combined(trials: Sequence[Trial]) -> list[Recipe]:
-    """For each engine, all those of its own rewrites together that were faster by themselves."""
-    recipes = []
-    for engine in shipping_engines():
-        base = _trial_of(trials, engine.name, base_of(trials, engine.name))
-        if base is None or base.ratio is None:
+    """What :func:`for_one_engine` proposed and was faster one at a time, all together."""
+    held = {trial.recipe: trial for trial in trials if trial.verdict == CANDIDATE}
+    faster: dict[Recipe, list[str]] = {}
+    for recipe, trial in held.items():
+        without = replace(recipe, rewrites=recipe.rewrites[:-1])
+        if recipe.rewrites in ((), (STANDARD,)) or without not in held:
             continue
-        faster = [
-            trial
-            for trial in trials
-            if _is_of_one_engine(trial, engine.name) and _ratio(trial) < base.ratio
-        ]
-        if len(faster) > 1:
-            names = tuple(trial.recipe.rewrites[-1] for trial in faster)
-            recipes.append(replace(base.recipe, rewrites=(*base.recipe.rewrites, *names)))
-    return recipes
+        if _ratio(trial) < _ratio(held[without]):
+            faster.setdefault(without, []).append(recipe.rewrites[-1])
+    return [
+        replace(recipe, rewrites=(*recipe.rewrites, *names))
+        for recipe, names in faster.items()
+        if len(names) > 1
+    ]
+
+
+def _leaders(best: Sequence[Trial]) -> list[Trial]:
+    """The fastest, and the fastest equal one where that is another."""
+    equal = [trial for trial in best if trial.equal][:1]
+    return [*best[:1], *(trial for trial in equal if trial not in best[:1])]
 
 
 def lower_precision(threads: int, trials: Sequence[Trial]) -> list[Recipe]:
@@ -95,28 +99,18 @@ def lower_precision(threads: int, trials: Sequence[Trial]) -> list[Recipe]:
 
 
 def compressed(threads: int, trials: Sequence[Trial]) -> list[Recipe]:
-    """Every compressor in every engine and precision, and on each engine's fastest graph."""
-    recipes = []
-    for name in compressors.names():
-        for engine in shipping_engines():
-            base = base_of(trials, engine.name)
-            recipes += [
-                Recipe(
-                    rewrites=base,
-                    compressor=name,
-                    engine=engine.name,
-                    plan=EnginePlan(threads=threads, precision=precision),
-                )
-                for precision in engine.precisions()
-            ]
-            fastest = min(
-                (trial for trial in trials if _is_of_one_engine(trial, engine.name)),
-                key=_ratio,
-                default=None,
-            )
-            if fastest is not None:
-                recipes.append(replace(fastest.recipe, compressor=name))
-    return recipes
+    """Every compressor in every engine and precision, on the rewritten graph."""
+    return [
+        Recipe(
+            rewrites=base_of(trials, engine.name),
+            compressor=name,
+            engine=engine.name,
+            plan=EnginePlan(threads=threads, precision=precision),
+        )
+        for name in compressors.names()
+        for engine in shipping_engines()
+        for precision in engine.precisions()
+    ]
 
 
 def base_of(trials: Sequence[Trial], engine: str) -> tuple[str, ...]:
@@ -143,17 +137,6 @@ def _trial_of(trials: Iterable[Trial], engine: str, names: tuple[str, ...]) -> T
             and trial.recipe.plan.precision == "fp32"
         ),
         None,
-    )
-
-
-def _is_of_one_engine(trial: Trial, engine: str) -> bool:
-    """Whether it is an equal graph with rewrites that only ``engine`` and its like want."""
-    recipe = trial.recipe
-    return (
-        trial.equal
-        and recipe.engine == engine
-        and recipe.compressor is None
-        and recipe.rewrites not in ((), (STANDARD,))
     )
 
 

@@ -167,3 +167,13 @@ def test_a_clip_without_bounds_goes_where_there_is_no_infinity(apply, dtype, lef
     """
     x = np.float32([np.inf, -np.inf, 1]) if dtype == "float" else np.int32([1, -2, 3])
     assert apply(DropNoOps, text, {"x": x}).operators.total() == left
+
+
+def test_an_output_keeps_its_type_where_nothing_else_tells_it(apply):
+    text = """
+    <ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]>
+    g (float[n] x) => (float[n] y)
+    { a = com.microsoft.QuickGelu (x)  b = Neg (a)  y = Identity (b) }
+    """
+    done = apply(DropNoOps, text, {"x": np.float32([1, -2])})
+    assert done.operators == {"com.microsoft.QuickGelu": 1, "Neg": 1}

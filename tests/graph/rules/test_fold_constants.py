@@ -233,3 +233,19 @@ def test_a_branch_may_answer_with_a_weight_of_its_own(apply):
     """
     )
     assert apply(FoldConstants, text, {"x": np.zeros(2, "f")}).operators == {"Add": 1}
+
+
+def test_what_engines_compute_otherwise_is_left_to_them(apply):
+    text = """
+    <ir_version: 8, opset_import: ["" : 19]>
+    g (float[1, 1, h, w] x) => (float[1, 1, h, w] y)
+    <float[4] scales = {1.0, 1.0, 0.6, 0.6}>
+    {
+        a = Resize <mode = "linear", coordinate_transformation_mode = "align_corners">
+            (image, , scales)
+        y = Add (x, a)
+    }
+    """
+    image = np.arange(8, dtype="f").reshape(1, 1, 2, 4)
+    done = apply(FoldConstants, text, {"x": np.zeros((1, 1, 1, 2), "f")}, {"image": image})
+    assert done.ledger.firings == []

@@ -250,3 +250,17 @@ def test_weights_of_dtypes_foreign_to_numpy_are_compared(write, dtype):
     ledger = Ledger(rule="merge-duplicates")
     MergeDuplicates().apply(model, ledger)
     assert [firing.site for firing in ledger.firings] == ["w", "b"]
+
+
+def test_the_two_zeros_of_an_attribute_are_not_the_same(apply):
+    text = (
+        HEAD
+        + """
+    g (float[n] x) => (float[n] y, float[n] z)
+    {
+        a = LeakyRelu <alpha = 0.0> (x)  y = Reciprocal (a)
+        b = LeakyRelu <alpha = -0.0> (x)  z = Reciprocal (b)
+    }
+    """
+    )
+    assert sites(apply(MergeDuplicates, text, {"x": np.float32([-1, 2])})) == []

@@ -58,3 +58,19 @@ def bounds_of(body, dtype="float"):
     model = ir.serde.deserialize_model(parser.parse_model(text))
     infer_shapes(model)
     return Bounds().of(model.graph.outputs[0])
+
+
+@pytest.mark.parametrize(
+    ("body", "dtype", "expected"),
+    [
+        ("a = Add(zero, one) s = Add(a, a) t = Add(s, one) y = Div(t, s)", "int64", (1.0, 1.0)),
+        ("y = Cast<to = 7>(row)", "int64", (-1.0, 2.0)),
+        ("h = Div(row, two) y = Cast<to = 6>(h)", "int32", (0.0, 1.0)),
+        ("a = Cast<to = 2>(zero) b = Cast<to = 2>(one) y = Sub(a, b)", "uint8", None),
+        ("a = Add(one, one) y = Cast<to = 9>(a)", "bool", (1.0, 1.0)),
+        ("y = Cast<to = 9>(row)", "bool", (0.0, 1.0)),
+        ("y = Cast<to = 9>(zero)", "bool", (0.0, 0.0)),
+    ],
+)
+def test_whole_numbers_are_cut_off_and_natural_ones_wrap(body, dtype, expected):
+    assert bounds_of(body, dtype) == expected

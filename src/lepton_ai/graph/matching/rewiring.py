@@ -28,6 +28,8 @@ def stand_for(new: ir.Value, old: ir.Value) -> None:
         taken = old.name
         old.name = None
         new.name = taken
+        # Behind a foreign operator, only what the output declares is known.
+        new.type = new.type or old.type
     old.replace_all_uses_with(new, replace_graph_outputs=True)
 
 

@@ -119,9 +119,7 @@ def _way_back(value: ir.Value, axis: int | None, affine: Affine, steps: int) -> 
     if node.op_type in MOVES and source is not None:
         known, before = _axis_before(node, axis)
         return _way_back(source, before, affine, steps - 1) if known else None
-    if node.op_type != "Add":
-        return None
-    bias = read_affine(node)
+    bias = read_affine(node) if node.op_type == "Add" else None
     if bias is None or (axis is not None and bias.axis not in (None, axis)):
         return None
     if axis is not None and node.outputs[0].shape is None:

@@ -35,6 +35,8 @@ QUANTISED = frozenset({"DequantizeLinear", "DynamicQuantizeLinear", "QuantizeLin
 #: later form.
 LATER_FORM = 13
 ONE_AXIS = frozenset({"Hardmax", "LogSoftmax", "Softmax"})
+#: Engines and ONNX's own definition differ in masked scores, and in where maxima are put back.
+DISPUTED = frozenset({"Attention", "MaxUnpool"})
 #: The bytes that one folded node may add to the file: a mask for some hundred tokens, not a weight.
 MOST_BYTES_ADDED = 1 << 20
 #: The definition of ONNX computes these element by element in Python: seconds per million.
@@ -218,8 +220,16 @@ def _defined_otherwise(node: ir.Node, opset: int) -> str:
     """
     if node.op_type in ONE_AXIS and opset < LATER_FORM:
         return f"ONNX's own definition of it is that of opset {LATER_FORM}"
+    if node.op_type in DISPUTED or _aligns_corners(node):
+        return "engines compute it otherwise than ONNX's own definition of it"
     spells = node.op_type == "Cast" and node.outputs[0].dtype == ir.DataType.STRING
     return "each engine spells numbers in its own way" if spells else ""
+
+
+def _aligns_corners(node: ir.Node) -> bool:
+    """Whether ``node`` resizes from corner to corner, of which the last may be a fraction."""
+    mode = node.attributes.get_string("coordinate_transformation_mode", "")
+    return node.op_type == "Resize" and mode == "align_corners"
 
 
 def _bytes_of(value: ir.Value) -> int:

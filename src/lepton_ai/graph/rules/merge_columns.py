@@ -279,7 +279,7 @@ def rebuild_concat(graph: ir.Graph, concat: ir.Node, inputs: Sequence[ir.Value |
     if value is not None and made is not None and made.graph is graph and _is_inner(value):
         name, out.name = out.name, None
         ir.convenience.replace_all_uses_with(out, value, replace_graph_outputs=True)
-        value.name = name
+        value.name, value.type = name, value.type or out.type
         graph.remove(concat, safe=True)
         return
     attributes = list(concat.attributes.values()) if len(inputs) > 1 else []

@@ -183,6 +183,8 @@ def _attribute(attribute: ir.Attr) -> Hashable | None:
             return None
         return (*_form(tensor), _digest(tensor))
     held = attribute.value
+    if attribute.type in (ir.AttributeType.FLOAT, ir.AttributeType.FLOATS):
+        return (str(attribute.type), repr(held))  # in which the two zeros differ
     if isinstance(held, list | tuple):
         held = tuple(held)
     return (str(attribute.type), held) if isinstance(held, Hashable) else None

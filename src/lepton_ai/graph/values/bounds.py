@@ -67,6 +67,8 @@ LARGEST = {
     ir.DataType.DOUBLE: float(np.finfo(np.float64).max),
     ir.DataType.FLOAT16: 65519.0,
 }
+WHOLE = frozenset({ir.DataType.INT8, ir.DataType.INT16, ir.DataType.INT32, ir.DataType.INT64})
+NATURAL = frozenset({ir.DataType.UINT8, ir.DataType.UINT16, ir.DataType.UINT32, ir.DataType.UINT64})
 TRUE, FALSE, EITHER = (1.0, 1.0), (0.0, 0.0), (0.0, 1.0)
 
 
@@ -109,6 +111,11 @@ class Bounds:
     def _finite(self, value: ir.Value, found: Interval | None) -> Interval | None:
         if found is None or any(math.isnan(bound) for bound in found):
             return None
+        if value.dtype in WHOLE or value.dtype in NATURAL:
+            # What is divided or cast is cut off towards zero.
+            found = (_cut_off(found[0]), _cut_off(found[1]))
+        if value.dtype in NATURAL and found[0] < 0:
+            return None  # it wraps around
         most = LARGEST.get(value.dtype or ir.DataType.UNDEFINED, math.inf)
         return found if -most <= found[0] and found[1] <= most else None
 
@@ -123,6 +130,8 @@ class Bounds:
         held = self.of(read, depth)
         if read is not None and read.dtype == ir.DataType.BOOL:
             return held or EITHER
+        if node.outputs[0].dtype == ir.DataType.BOOL and held != FALSE:
+            return TRUE if held is not None and (held[0] > 0 or held[1] < 0) else EITHER
         return held
 
     def _range(self, node: ir.Node, depth: int) -> Interval | None:
@@ -159,6 +168,10 @@ SPECIAL: Mapping[str, Special] = {
     "Range": Bounds._range,
     "Where": Bounds._where,
 }
+
+
+def _cut_off(bound: float) -> float:
+    return float(math.trunc(bound)) if math.isfinite(bound) else bound
 
 
 def _either(*many: Interval) -> Interval:
