@@ -32,10 +32,10 @@ def apply_rule(
     with quiet():
         try:
             rule.apply(model, ledger)
+            if ledger.firings:
+                _tidy(model)
         except Exception as failure:  # the optimisers under this raise whatever they happen to
             raise ModelError(f"rewrite rule {rule.name!r} failed: {failure}") from failure
-        if ledger.firings:
-            _tidy(model)
     _restore(rule.name, free_inputs(model), inputs)
     _restore(rule.name, model.graph.outputs, outputs)
     return ledger

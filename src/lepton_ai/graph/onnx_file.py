@@ -20,11 +20,23 @@ def load_graph(source: Path) -> ir.Model:
         ModelError: the file is not an ONNX graph; :mod:`lepton_ai.formats` says more about why.
     """
     try:
-        return ir.load(source)
+        model = ir.load(source)
     except OSError as failure:
         raise ModelError(f"{source} cannot be read: {failure}") from failure
     except Exception as failure:  # the parsers under this raise whatever they happen to
         raise ModelError(f"{source} is not an ONNX graph: {failure}") from failure
+    for graph in model.graphs():
+        for value in (*graph.inputs, *(out for node in graph for out in node.outputs)):
+            _forget_negative_sizes(value)
+    return model
+
+
+def _forget_negative_sizes(value: ir.Value) -> None:
+    """Some exporters write -1 for a size that is free; it is a number to whoever reads it."""
+    shape = value.shape
+    if shape is not None and any(isinstance(size, int) and size < 0 for size in shape):
+        free = [None if isinstance(size, int) and size < 0 else size for size in shape]
+        value.shape = ir.Shape(free)
 
 
 def save_graph(model: ir.Model, target: Path) -> None:

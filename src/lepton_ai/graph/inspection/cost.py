@@ -113,10 +113,34 @@ def bind_sizes(model: ir.Model) -> dict[str, int]:
     return chosen
 
 
+_NO_TENSORS = (ir.SequenceType, ir.OptionalType)
+
+
 def infer_shapes(model: ir.Model) -> None:
-    """Fill in the shapes that ONNX can infer, symbolic sizes by name."""
-    with quiet():
-        common.ShapeInferencePass(check_type=False, strict_mode=False)(model)
+    """Fill in the shapes that ONNX can infer, symbolic sizes by name.
+
+    A graph with sequences or optionals is left as it is: the pass under this takes them for
+    tensors. So are weights that a caller may give others for: what they hold now says nothing.
+    """
+    if any(_is_no_tensor(node) for graph in model.graphs() for node in graph):
+        return
+    open_to_callers = [v for v in model.graph.inputs if v.is_initializer()]
+    for value in open_to_callers:
+        del model.graph.initializers[str(value.name)]
+    try:
+        with quiet():
+            common.ShapeInferencePass(check_type=False, strict_mode=False)(model)
+    finally:
+        for value in open_to_callers:
+            model.graph.initializers[str(value.name)] = value
+
+
+def _is_no_tensor(node: ir.Node) -> bool:
+    """Whether a node reads or writes a sequence or an optional."""
+    if node.op_type.startswith(("Sequence", "Optional", "SplitToSequence", "ConcatFromSequence")):
+        return True
+    values = (*node.inputs, *node.outputs)
+    return any(v is not None and isinstance(v.type, _NO_TENSORS) for v in values)
 
 
 def _fold(model: ir.Model) -> None:
