@@ -14,6 +14,7 @@ from lepton_ai.engines.onnxruntime import EVERYTHING
 from lepton_ai.errors import EngineError, ModelError, WorkerError
 from lepton_ai.graph.gate import check_equal
 from lepton_ai.measure.child import Child
+from lepton_ai.measure.weight_store import WeightStore
 from lepton_ai.model.signature import Arrays
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class GraphAnswers:
 
     def __init__(self, original: "ir.Model", calls: Sequence[Arrays]) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="lepton-gate-")
+        self._store = WeightStore(Path(self._folder.name))
         self._child: Child | None = None
         self._engine, self._plan = _LITERAL[0]
         self.calls: list[Arrays] = []
@@ -100,10 +102,8 @@ class GraphAnswers:
         )
 
     def _load(self, model: "ir.Model") -> None:
-        from lepton_ai.graph.onnx_file import save_graph  # the base install has no onnx_ir
-
         path = Path(self._folder.name) / "model.onnx"
-        save_graph(model, path)
+        self._store.save(model, path)
         self._call("load", self._engine, str(path), self._plan.to_json())
 
     def _call(self, function: str, *arguments: object) -> list[Arrays]:
