@@ -6,15 +6,21 @@ from pathlib import Path
 
 from lepton_ai.errors import OutputError
 
+#: A page replaces the page that is there, and never another kind of file.
+PAGE_SUFFIXES = (".html", ".htm")
+
 
 def check_page_file(target: Path) -> None:
     """Refuse, before any work is done, a path that no page can be written to.
 
     Raises:
-        OutputError: ``target`` is a folder, or its folder is missing or cannot be written to.
+        OutputError: ``target`` is a folder or is not called like a page, or its folder is missing
+            or cannot be written to.
     """
     if target.is_dir():
         raise OutputError(f"the page wants a file to be written to, and {target} is a folder")
+    if target.suffix.lower() not in PAGE_SUFFIXES:
+        raise OutputError(f"the page is an HTML file, NAME.html, and not {target}")
     folder = target.parent
     if not folder.is_dir():
         raise OutputError(f"{target} cannot be written: there is no folder {folder}")

@@ -41,6 +41,7 @@ class Onnx(Format):
         path = Path(source)
         with _about(path):
             proto = _parse(path)
+            _check_version(proto)
             notes = check_graph(proto)
             check_operators(proto)
             gather_weights(proto, path.parent, folder)
@@ -64,6 +65,8 @@ def _about(path: Path) -> Iterator[None]:
         yield
     except ModelError as failure:
         raise ModelError(f"{path}: {failure}") from failure
+    except (AttributeError, TypeError, ValueError) as failure:  # text that is none, lost fields
+        raise ModelError(f"{path}: the file is damaged: {failure}") from failure
 
 
 def _parse(path: Path) -> ModelProto:
@@ -87,6 +90,13 @@ def _parse(path: Path) -> ModelProto:
     if not proto.graph.node:
         raise ModelError("the graph has no operators, so it computes nothing")
     return proto
+
+
+def _check_version(proto: ModelProto) -> None:
+    if proto.ir_version > onnx.IR_VERSION:
+        raise ModelError(
+            f"the file is of IR version {proto.ir_version}; up to {onnx.IR_VERSION} can be read"
+        )
 
 
 def _declare_outputs(proto: ModelProto) -> None:

@@ -52,6 +52,10 @@ def called(node: NodeProto) -> str:
 def _given(graph: GraphProto | FunctionProto) -> set[str]:
     if isinstance(graph, FunctionProto):
         return set(graph.input)
+    weights = [tensor.name for tensor in graph.initializer]
+    if len(set(weights)) < len(weights):
+        twice = next(name for name in weights if weights.count(name) > 1)
+        raise ModelError(f"there are two weights called {twice!r}")
     names = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
     return names | {tensor.values.name for tensor in graph.sparse_initializer}
 

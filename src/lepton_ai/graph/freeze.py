@@ -7,6 +7,9 @@ import onnx_ir as ir
 from lepton_ai.errors import ModelError
 from lepton_ai.graph.inspection.cost import infer_shapes
 
+#: An axis of more elements than this fits no memory.
+LARGEST = 2**31 - 1
+
 
 def freeze(model: ir.Model, sizes: Mapping[str, int]) -> None:
     """Give the named symbolic sizes of ``model`` fixed values, in place.
@@ -25,6 +28,8 @@ def freeze(model: ir.Model, sizes: Mapping[str, int]) -> None:
             raise ModelError(f"no input has a size named {name!r}: {there_are}")
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
             raise ModelError(f"size {name!r} must be a positive whole number, not {size!r}")
+        if size > LARGEST:
+            raise ModelError(f"size {name!r} may be at most {LARGEST}, and {size} came")
     for value in _values(model):
         if value.shape is not None:
             value.shape = ir.Shape([_fixed(size, sizes, known) for size in value.shape])

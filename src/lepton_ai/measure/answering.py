@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 _BENCH = "lepton_ai.measure.bench_process"
 #: Seconds for one graph to load, or to answer all calls.
-_TIMEOUT = 300.0
+#: Seconds for one graph to load or to answer; a loop that never ends is told after that.
+_TIMEOUT = 120.0
 #: Reasons that are told where nothing can be proven; more of them say the same.
 _MOST_REASONS = 4
 #: Who runs a graph as it is written; the slow reference where ONNX Runtime refuses the graph.
@@ -93,12 +94,15 @@ class GraphAnswers:
                     self.calls.append(call)
                 except EngineError as failure:
                     reasons.append(f"{self._engine}: {failure}")
+                except WorkerError as failure:  # what hangs or crashes once would again
+                    reasons.append(f"{self._engine}: {failure}")
+                    break
             if self.calls:
                 return
             break  # it takes the graph and none of the calls: another engine would only be laxer
         raise ModelError(
             "the graph cannot be run, so nothing about it can be proven: "
-            + "; ".join(reasons[:_MOST_REASONS])
+            + "; ".join(list(dict.fromkeys(reasons))[:_MOST_REASONS])
         )
 
     def _load(self, model: "ir.Model") -> None:

@@ -12,11 +12,16 @@ from typing import Any
 from lepton_ai.data.bind import bind
 from lepton_ai.data.source import read_data
 from lepton_ai.engines.engine import EnginePlan
-from lepton_ai.errors import EngineError, OutputError, UnknownNameError, WorkerError
+from lepton_ai.errors import EngineError, ModelError, OutputError, UnknownNameError, WorkerError
 from lepton_ai.formats.read import read
 from lepton_ai.graph.feeding.feeds import generate
 from lepton_ai.graph.freeze import freeze as freeze_sizes
-from lepton_ai.graph.onnx_file import bytes_with_weights, load_graph, save_graph
+from lepton_ai.graph.onnx_file import (
+    bytes_with_weights,
+    load_graph,
+    operator_counts,
+    save_graph,
+)
 from lepton_ai.graph.opset import convert_opset
 from lepton_ai.graph.rewrite import STANDARD, rewrites
 from lepton_ai.graph.rewriting import Rewriting
@@ -110,6 +115,7 @@ def rewrite(
         UserError: the model, the data, a size, the opset or the output cannot be used.
     """
     started = time.monotonic()
+    _check_kinds(output, freeze, opset)
     target = _checked(Path(output), overwrite)
     racers = _racers(engine)
     with tempfile.TemporaryDirectory(prefix="lepton-rewrite-") as scratch:
@@ -119,6 +125,7 @@ def rewrite(
         calls = _calls(known, start, data, text)
         work = _Work(known.path, start, calls, racers, folder)
         work.step(STANDARD)
+        work.check_taken()
         if engine is not None:
             own = [name for name in rewrites(engine) if name != STANDARD]
             for name in would_fire(str(work.best), own):
@@ -126,7 +133,7 @@ def rewrite(
         _write(work.best, target)
     return RewriteReport(
         output=target,
-        nodes_before=work.steps[0].rewriting.nodes_before,
+        nodes_before=work.nodes_before,
         nodes_after=work.nodes,
         bytes_before=work.bytes_before,
         bytes_after=_bytes(target),
@@ -150,8 +157,9 @@ class _Work:
     ) -> None:
         self.best = start
         self.steps: list[Step] = []
-        self.nodes = 0
+        self.nodes_before = self.nodes = operator_counts(load_graph(original)).total()
         self.bytes_before = _bytes(original)
+        self._refused: dict[str, str] = {}
         self._original = original
         self._calls = calls
         self._racers = racers
@@ -190,14 +198,23 @@ class _Work:
                     runner = ProcessRunner(
                         engine, path, plan, self._folder / "log.txt", deadline=_DEADLINE
                     )
-                except (EngineError, WorkerError):
+                except (EngineError, WorkerError) as failure:
+                    self._refused[engine] = str(failure)
                     continue
                 stack.callback(runner.close)
                 runners[name] = runner
             try:
                 return race(runners, self._calls[:1], seconds=_RACE_SECONDS) if runners else {}
-            except (EngineError, WorkerError):
+            except (EngineError, WorkerError) as failure:
+                self._refused[engine] = str(failure)
                 return {}
+
+    def check_taken(self) -> None:
+        """Raise :class:`ModelError` where the one engine that was asked for takes neither graph."""
+        step = self.steps[0]
+        if len(self._racers) == 1 and step.rewriting.fired and not step.before and not step.after:
+            reason = self._refused.get(self._racers[0], "")
+            raise ModelError(f"the graph is not taken, as it is or rewritten: {reason}")
 
 
 def judge(
@@ -210,7 +227,7 @@ def judge(
     noise by the 95 % intervals of the medians, which must be apart by more than :data:`SAME`.
     """
     if not rewriting.fired:
-        return False, "nothing to do"
+        return False, "nothing to rewrite"
     lost = [engine for engine in before if engine not in after]
     if lost:
         return False, f"{', '.join(lost)} no longer takes the graph"
@@ -225,7 +242,7 @@ def judge(
         return False, f"not faster: {told}"
     if slower and not won and len(slower) == len(both):
         return False, f"slower: {told}"
-    return True, told or "no engine here runs the graph, so nothing was timed"
+    return True, told or "no engine here takes the graph, so nothing was timed"
 
 
 def _apart(high_ms: float, low_ms: float) -> bool:
@@ -261,17 +278,34 @@ def _prepared(path: Path, folder: Path, sizes: Mapping[str, int], opset: int | N
 def _calls(known: Model, start: Path, data: Any, text: str | None) -> list[Arrays]:
     """Real calls where there is data, generated ones otherwise."""
     if data is None:
-        return generate(load_graph(start))
+        try:
+            return generate(load_graph(start))
+        except MemoryError as failure:
+            raise ModelError("inputs of the graph's own sizes do not fit the memory") from failure
     samples = bind(read_data(data, text=text, label=None), known.signature, known.processing)
     count = min(len(samples), _CALLS * samples.per_call)
     calls: Iterable[Arrays] = samples.calls(list(range(count)))
     return list(islice(calls, _CALLS))
 
 
+def _check_kinds(output: Any, freeze: Any, opset: Any) -> None:
+    """Raise :class:`UserError` for what is no path, no sizes by name or no version."""
+    if not isinstance(output, str | Path):
+        raise OutputError(f"the output is the path of a file, and {output!r} came")
+    if freeze is not None and not isinstance(freeze, Mapping):
+        raise ModelError(f"freeze wants sizes by name, {{'batch': 1}}, and {freeze!r} came")
+    if opset is not None and (isinstance(opset, bool) or not isinstance(opset, int)):
+        raise ModelError(f"opset wants a whole number, and {opset!r} came")
+
+
 def _checked(target: Path, overwrite: bool) -> Path:
     if target.suffix != ".onnx":
-        raise OutputError(f"the output is an ONNX file, NAME.onnx, and {target} came")
-    if target.is_dir() or (target.exists() and not overwrite):
+        raise OutputError(f"the output is an ONNX file, NAME.onnx, and not {target}")
+    try:
+        taken = target.is_dir() or (target.exists() and not overwrite)
+    except OSError as failure:
+        raise OutputError(f"{target} cannot be written: {failure.strerror}") from failure
+    if taken:
         raise OutputError(f"{target} exists; choose another path, or ask to overwrite it")
     if not target.parent.is_dir():
         raise OutputError(f"{target.parent} is no folder; make it first, or choose another path")
