@@ -386,3 +386,32 @@ def test_one_changed_byte_never_gives_a_traceback(load):
         changed[position] ^= 0x55
         with contextlib.suppress(LeptonError):
             load(bytes(changed))
+
+
+@pytest.mark.parametrize("dtype", [T.UNDEFINED, 99])
+def test_a_weight_of_no_dtype_is_refused(load, dtype):
+    proto = matmul()
+    proto.graph.initializer[0].data_type = dtype
+    with pytest.raises(ModelError, match=r"'w'.*no known dtype"):
+        load(proto)
+
+
+def test_two_weights_of_one_name_are_refused(load):
+    proto = matmul()
+    proto.graph.initializer.append(weight(array=2 * WEIGHT))
+    with pytest.raises(ModelError, match="two weights called 'w'"):
+        load(proto)
+
+
+def test_a_version_of_the_format_that_is_not_out_yet_is_refused(load):
+    proto = matmul()
+    proto.ir_version = 999
+    with pytest.raises(ModelError, match="IR version 999"):
+        load(proto)
+
+
+def test_names_that_are_no_text_are_refused(load, tmp_path):
+    path = tmp_path / "net.onnx"
+    path.write_bytes(matmul().SerializeToString().replace(b"MatMul", b"MatMu\xe7"))
+    with pytest.raises(ModelError, match=r"net\.onnx: the file is damaged"):
+        read(path, tmp_path)

@@ -47,12 +47,17 @@ def gather_weights(model: ModelProto, beside: Path, folder: Path) -> None:
 
 
 def check_sizes(model: ModelProto) -> None:
-    """Refuse a weight whose values are not as many as its shape says.
+    """Refuse a weight of no dtype, or whose values are not as many as its shape says.
 
     Raises:
         ModelError: names the weight and a node that reads it.
     """
     for tensor in all_tensors(model):
+        if tensor.data_type not in TensorProto.DataType.values()[1:]:
+            raise ModelError(
+                f"the weights {tensor.name!r} are of no known dtype ({tensor.data_type})"
+                f"{_reader(model, tensor.name)}"
+            )
         wanted = _wanted_bytes(tensor)
         if wanted is None or is_external(tensor):
             continue
