@@ -10,25 +10,13 @@ from lepton_ai.graph.building import constant_of
 from lepton_ai.graph.equal_weights import equal_weights, weights_of
 from lepton_ai.graph.graph_report import Finding
 from lepton_ai.graph.inspection.cost import NodeCost
+from lepton_ai.graph.random_operators import RANDOM
 from lepton_ai.graph.rule import node_label
 from lepton_ai.model.signature import Array
 
 #: Whose operators answer alike when asked alike; of others nothing is known.
 DOMAINS = frozenset(
     {"", "ai.onnx", "ai.onnx.ml", "ai.onnx.preview", "com.microsoft", "org.openvinotoolkit"}
-)
-#: Answers that differ from call to call: two of them are not one.
-RANDOM = frozenset(
-    {
-        "Bernoulli",
-        "BitmaskDropout",
-        "Dropout",
-        "Multinomial",
-        "RandomNormal",
-        "RandomNormalLike",
-        "RandomUniform",
-        "RandomUniformLike",
-    }
 )
 #: Constants of more elements are not read while searching.
 SMALL = 4096

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from lepton_ai.graph.matching.products import only_reader, scalar_of
+from lepton_ai.graph.matching.products import factor_of, only_reader
 from lepton_ai.graph.values.size_inference import KnownSizes
 from lepton_ai.graph.values.sizes import Size, all_known
 
@@ -125,7 +125,7 @@ def side_of(
             break
         else:
             factor = factor_of(node)
-            if factor is None:
+            if factor is None or factor[0] == 0:  # a scale of nothing is no attention
                 return None
             scale *= factor[0]
             value = factor[1]
@@ -157,19 +157,6 @@ def _side(nodes: list[ir.Node], scale: float, known: KnownSizes) -> Side | None:
     )
 
 
-def factor_of(node: ir.Node | None) -> tuple[float, ir.Value] | None:
-    """The number that ``node`` multiplies by (or divides by), and what it multiplies."""
-    if node is None or node.domain != "" or node.op_type not in ("Mul", "Div"):
-        return None
-    left, right = node.inputs
-    number, other = scalar_of(right), left
-    if number is None and node.op_type == "Mul":
-        number, other = scalar_of(left), right
-    if not number or other is None:
-        return None
-    return (number if node.op_type == "Mul" else 1.0 / number), other
-
-
 Scores = tuple[ir.Node, float, ir.Value | None, tuple[ir.Node, ...]]
 
 
@@ -193,7 +180,7 @@ def _product(value: ir.Value) -> tuple[ir.Node, float, tuple[ir.Node, ...]] | No
     node, scale = value.producer(), 1.0
     between: tuple[ir.Node, ...] = ()
     factor = factor_of(node)
-    if node is not None and factor is not None and only_reader(value) is not None:
+    if node is not None and factor is not None and factor[0] and only_reader(value) is not None:
         between = (node,)
         scale, value = factor
         node = value.producer()

@@ -16,6 +16,9 @@ from lepton_ai.graph.matching.products import (
 )
 from lepton_ai.model.signature import Array
 
+#: What takes the root of the variance, or of the mean square.
+ROOTS = frozenset({"Sqrt", "Pow"})
+
 
 @dataclass(frozen=True, kw_only=True)
 class Normalized:

@@ -116,3 +116,18 @@ def _parts(node: ir.Node) -> tuple[float, list[ir.Value]] | None:
     if node.op_type == "Neg":
         return -1.0, values
     return None
+
+
+def factor_of(node: ir.Node | None) -> tuple[float, ir.Value] | None:
+    """The number that ``node`` multiplies by (or divides by), and what it multiplies."""
+    if node is None or node.domain != "" or node.op_type not in ("Mul", "Div"):
+        return None
+    left, right = node.inputs
+    number, other = scalar_of(right), left
+    if number is None and node.op_type == "Mul":
+        number, other = scalar_of(left), right
+    if number is None or other is None:
+        return None
+    if node.op_type == "Mul":
+        return number, other
+    return (1.0 / number, other) if number else None

@@ -5,7 +5,7 @@ import onnx_ir as ir
 
 from lepton_ai.graph.building import add_weight, constant_of
 from lepton_ai.graph.matching.linear_layer import narrowed
-from lepton_ai.graph.matching.products import only_reader, same_rank, scalar_of
+from lepton_ai.graph.matching.products import factor_of, only_reader, same_rank
 from lepton_ai.graph.matching.rewiring import remove_dead, stand_for
 from lepton_ai.graph.rule import Ledger, Rule
 
@@ -72,17 +72,11 @@ def _factor(
     node: ir.Node | None, reader: ir.Node | None, of: ir.Value | None = None
 ) -> tuple[ir.Node, float, ir.Value] | None:
     """The factor by which ``node`` scales ``of`` (or anything), for ``reader`` alone."""
-    if node is None or node.domain != "" or node.op_type not in ("Mul", "Div"):
+    found = factor_of(node)
+    if node is None or found is None:
         return None
-    left, right = node.inputs
-    number, other = scalar_of(right), left
-    if number is None and node.op_type == "Mul":
-        number, other = scalar_of(left), right
-    if number is None or other is None or constant_of(other, 1) is not None:
-        return None
-    if node.op_type == "Div":
-        number = 1.0 / number if number else None
-    if number is None or (of is not None and other is not of):
+    number, other = found
+    if constant_of(other, 1) is not None or (of is not None and other is not of):
         return None
     if reader is not None and only_reader(node.outputs[0]) is not reader:
         return None

@@ -13,22 +13,11 @@ from lepton_ai.graph.bodies import graphs_of
 from lepton_ai.graph.building import constant_of
 from lepton_ai.graph.inspection.macs import multiply_accumulates, sizes_of
 from lepton_ai.graph.matching.rewiring import can_stand_for, let_go, stand_for
+from lepton_ai.graph.random_operators import RANDOM
 from lepton_ai.graph.rule import Ledger, Rule
 from lepton_ai.graph.values.operands import is_standard, opset_of
 from lepton_ai.model.signature import Array
 
-#: Answers that differ from call to call, a Dropout's where it trains.
-RANDOM = frozenset(
-    {
-        "Bernoulli",
-        "Dropout",
-        "Multinomial",
-        "RandomNormal",
-        "RandomNormalLike",
-        "RandomUniform",
-        "RandomUniformLike",
-    }
-)
 #: Folded, they would take the engine's integer kernels away, and four times the space.
 QUANTISED = frozenset({"DequantizeLinear", "DynamicQuantizeLinear", "QuantizeLinear"})
 #: Before this opset these went over all axes from one on together; ONNX's definition knows only the

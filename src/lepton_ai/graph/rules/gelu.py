@@ -7,10 +7,9 @@ import onnx_ir as ir
 
 from lepton_ai.graph.building import replace
 from lepton_ai.graph.matching.products import near, only_reader, product_of, same_rank, sum_of
-from lepton_ai.graph.rule import Ledger, Rule
+from lepton_ai.graph.matching.written_out import WrittenOut
+from lepton_ai.graph.rule import Ledger
 
-#: The first opset with the operator.
-SINCE = 20
 #: ``x``, the gate and one half are multiplied by at most this many nodes.
 MOST_PRODUCTS = 3
 #: Hendrycks and Gimpel, "Gaussian Error Linear Units", 2016: the approximation by tanh.
@@ -20,7 +19,7 @@ Argument = tuple[ir.Value | None, tuple[ir.Node, ...]]
 INNER = {"Erf": 1 / math.sqrt(2), "Tanh": math.sqrt(2 / math.pi)}
 
 
-class Gelu(Rule):
+class Gelu(WrittenOut):
     """Five to eight passes over a tensor become one."""
 
     name = "gelu"
@@ -29,18 +28,12 @@ class Gelu(Rule):
         "in a graph of opset 20 or later, and nothing else reads the steps"
     )
     ensures = "one Gelu computes it"
+    since = 20
+    roots = frozenset(INNER)
 
-    def apply(self, model: ir.Model, ledger: Ledger) -> None:
-        """Fuse every GELU, if the graph's opset has the operator."""
-        if (model.opset_imports.get("") or 0) >= SINCE:
-            self.fuse(model, ledger)
-
-    def fuse(self, model: ir.Model, ledger: Ledger) -> None:
-        """Fuse every GELU, whatever the opset."""
-        for graph in model.graphs():
-            for node in graph:
-                if node.op_type in INNER and node.domain == "":
-                    _fuse(node, ledger)
+    def fuse_at(self, graph: ir.Graph, root: ir.Node, ledger: Ledger) -> None:
+        """Fuse the GELU whose inner function is ``root``."""
+        _fuse(root, ledger)
 
 
 def _fuse(inner: ir.Node, ledger: Ledger) -> None:

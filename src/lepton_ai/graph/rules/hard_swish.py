@@ -14,17 +14,16 @@ from lepton_ai.graph.matching.products import (
     scalar_of,
     sum_of,
 )
-from lepton_ai.graph.rule import Ledger, Rule
+from lepton_ai.graph.matching.written_out import WrittenOut
+from lepton_ai.graph.rule import Ledger
 
-#: The first opset with the operator.
-SINCE = 14
 #: HardSigmoid's own defaults.
 ALPHA, BETA = 0.2, 0.5
 #: ``x``, the clipped sum and one sixth are multiplied by at most this many nodes.
 MOST_PRODUCTS = 3
 
 
-class HardSwish(Rule):
+class HardSwish(WrittenOut):
     """Howard et al., "Searching for MobileNetV3", 2019: ``x * min(max(x + 3, 0), 6) / 6``."""
 
     name = "hard-swish"
@@ -33,18 +32,12 @@ class HardSwish(Rule):
         "of opset 14 or later, and nothing else reads the steps"
     )
     ensures = "one HardSwish computes it"
+    since = 14
+    roots = frozenset({"Clip", "HardSigmoid"})
 
-    def apply(self, model: ir.Model, ledger: Ledger) -> None:
-        """Fuse every HardSwish, if the graph's opset has the operator."""
-        if (model.opset_imports.get("") or 0) >= SINCE:
-            self.fuse(model, ledger)
-
-    def fuse(self, model: ir.Model, ledger: Ledger) -> None:
-        """Fuse every HardSwish, whatever the opset."""
-        for graph in model.graphs():
-            for node in graph:
-                if node.domain == "" and node.op_type in ("HardSigmoid", "Clip"):
-                    _fuse(node, ledger)
+    def fuse_at(self, graph: ir.Graph, root: ir.Node, ledger: Ledger) -> None:
+        """Fuse the HardSwish whose gate is ``root``."""
+        _fuse(root, ledger)
 
 
 def _fuse(gate: ir.Node, ledger: Ledger) -> None:

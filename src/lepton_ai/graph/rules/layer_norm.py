@@ -4,6 +4,7 @@ import onnx_ir as ir
 
 from lepton_ai.graph.building import replace
 from lepton_ai.graph.matching.normalized import (
+    ROOTS,
     Normalized,
     normalized_by,
     normalized_sizes,
@@ -11,14 +12,11 @@ from lepton_ai.graph.matching.normalized import (
     trailing_axis,
     weight_for,
 )
-from lepton_ai.graph.rule import Ledger, Rule
-
-#: The first opset with the operator.
-SINCE = 17
-ROOTS = frozenset({"Sqrt", "Pow"})
+from lepton_ai.graph.matching.written_out import WrittenOut
+from lepton_ai.graph.rule import Ledger
 
 
-class LayerNorm(Rule):
+class LayerNorm(WrittenOut):
     """Ba et al., "Layer Normalization", 2016: seven to nine passes over a tensor become one."""
 
     name = "layer-norm"
@@ -27,18 +25,12 @@ class LayerNorm(Rule):
         "float16 in a graph of opset 17 or later, and nothing else reads the steps"
     )
     ensures = "one LayerNormalization computes it, with the scale and bias that follow"
+    since = 17
+    roots = ROOTS
 
-    def apply(self, model: ir.Model, ledger: Ledger) -> None:
-        """Fuse every layer normalisation, if the graph's opset has the operator."""
-        if (model.opset_imports.get("") or 0) >= SINCE:
-            self.fuse(model, ledger)
-
-    def fuse(self, model: ir.Model, ledger: Ledger) -> None:
-        """Fuse every layer normalisation, whatever the opset."""
-        for graph in model.graphs():
-            for node in graph:
-                if node.op_type in ROOTS and node.domain == "":
-                    _fuse(graph, node, ledger)
+    def fuse_at(self, graph: ir.Graph, root: ir.Node, ledger: Ledger) -> None:
+        """Fuse the normalisation whose root of the variance is ``root``."""
+        _fuse(graph, root, ledger)
 
 
 def _fuse(graph: ir.Graph, root: ir.Node, ledger: Ledger) -> None:

@@ -9,8 +9,8 @@ import onnx_ir as ir
 
 from lepton_ai.graph.bodies import graphs_of
 from lepton_ai.graph.matching.rewiring import can_stand_for, stand_for
+from lepton_ai.graph.random_operators import RANDOM
 from lepton_ai.graph.rule import Ledger, Rule
-from lepton_ai.graph.rules.fold_constants import RANDOM
 
 #: The order of these operators' two inputs does not matter, to the last bit.
 COMMUTATIVE = frozenset(

@@ -12,17 +12,15 @@ from onnx import defs, helper
 from onnx_ir.passes import common
 from onnxscript.version_converter import ConvertVersionPass
 
+from lepton_ai.graph.matching.written_out import WrittenOut
 from lepton_ai.graph.rule import Ledger, Rule, node_label
-from lepton_ai.graph.rules import gelu, hard_swish, layer_norm, rms_norm
+from lepton_ai.graph.rules.gelu import Gelu
+from lepton_ai.graph.rules.hard_swish import HardSwish
+from lepton_ai.graph.rules.layer_norm import LayerNorm
+from lepton_ai.graph.rules.rms_norm import RmsNorm
 
-Fusion = hard_swish.HardSwish | layer_norm.LayerNorm | gelu.Gelu | rms_norm.RmsNorm
-#: Each rule that needs an opset, and which.
-NEEDED: tuple[tuple[type[Fusion], int], ...] = (
-    (hard_swish.HardSwish, hard_swish.SINCE),
-    (layer_norm.LayerNorm, layer_norm.SINCE),
-    (gelu.Gelu, gelu.SINCE),
-    (rms_norm.RmsNorm, rms_norm.SINCE),
-)
+#: The rules that need an opset.
+NEEDING: tuple[type[WrittenOut], ...] = (HardSwish, LayerNorm, Gelu, RmsNorm)
 #: Operators that the converter hands on as they are, and the opset in which their meaning changed.
 CHANGED = {"Hardmax": 13, "Resize": 11, "Upsample": 11}
 #: From this opset on GroupNormalization has a scale per channel; before, per group.
@@ -44,16 +42,16 @@ class RaiseOpset(Rule):
         now = model.opset_imports.get("")
         if not now:
             return
-        reasons = [(rule, since) for rule, since in NEEDED if since > now and _has(model, rule)]
+        reasons = [rule for rule in NEEDING if rule.since > now and _has(model, rule)]
         if not reasons:
             return
-        target = max(since for _, since in reasons)
+        target = max(rule.since for rule in reasons)
         nodes = list(model.graph)[:1]
         converted = _converted(model, target)
         if isinstance(converted, str):
             ledger.miss(nodes, f"opset {now} cannot be raised to {target}: {converted}")
             return
-        names = ", ".join(f"{rule.name} ({since})" for rule, since in reasons)
+        names = ", ".join(f"{rule.name} ({rule.since})" for rule in reasons)
         if ledger.fire("opset", nodes, f"from {now} to {target}, which has {names}"):
             model.graph = converted.graph
             model.functions.clear()
@@ -72,7 +70,7 @@ class _Probe(Ledger):
         return False
 
 
-def _has(model: ir.Model, rule: type[Fusion]) -> bool:
+def _has(model: ir.Model, rule: type[WrittenOut]) -> bool:
     probe = _Probe(rule=rule.name)
     rule().fuse(model, probe)
     return probe.wanted

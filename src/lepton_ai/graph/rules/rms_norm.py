@@ -8,20 +8,18 @@ import onnx_ir as ir
 
 from lepton_ai.graph.building import replace
 from lepton_ai.graph.matching.normalized import (
+    ROOTS,
     Normalized,
     normalized_by,
     normalized_sizes,
     scaled,
     weight_for,
 )
-from lepton_ai.graph.rule import Ledger, Rule
-from lepton_ai.graph.rules.layer_norm import ROOTS
-
-#: The first opset with the operator.
-SINCE = 23
+from lepton_ai.graph.matching.written_out import WrittenOut
+from lepton_ai.graph.rule import Ledger
 
 
-class RmsNorm(Rule):
+class RmsNorm(WrittenOut):
     """Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019."""
 
     name = "rms-norm"
@@ -30,18 +28,12 @@ class RmsNorm(Rule):
         "a graph of opset 23 or later, and nothing else reads the steps"
     )
     ensures = "one RMSNormalization computes it, with the scale that follows"
+    since = 23
+    roots = ROOTS
 
-    def apply(self, model: ir.Model, ledger: Ledger) -> None:
-        """Fuse every RMS normalisation, if the graph's opset has the operator."""
-        if (model.opset_imports.get("") or 0) >= SINCE:
-            self.fuse(model, ledger)
-
-    def fuse(self, model: ir.Model, ledger: Ledger) -> None:
-        """Fuse every RMS normalisation, whatever the opset."""
-        for graph in model.graphs():
-            for node in graph:
-                if node.op_type in ROOTS and node.domain == "":
-                    _fuse(graph, node, ledger)
+    def fuse_at(self, graph: ir.Graph, root: ir.Node, ledger: Ledger) -> None:
+        """Fuse the normalisation whose root of the mean square is ``root``."""
+        _fuse(graph, root, ledger)
 
 
 def _fuse(graph: ir.Graph, root: ir.Node, ledger: Ledger) -> None:
