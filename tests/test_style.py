@@ -138,5 +138,9 @@ def test_nothing_heavy_is_loaded(program: str) -> None:
     assert loaded_by(program) == set()
 
 
+def test_a_search_leaves_graphs_to_its_children() -> None:
+    assert loaded_by("import lepton_ai.pipeline.optimize") <= {"scipy"}
+
+
 def test_a_heavy_import_would_be_noticed() -> None:
     assert loaded_by("import onnx_ir") >= {"onnx_ir"}

@@ -9,10 +9,12 @@ that it requires is not, it says so: a near miss.
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-
-import onnx_ir as ir
+from typing import TYPE_CHECKING
 
 from lepton_ai.registry import Registry
+
+if TYPE_CHECKING:  # those who only name rules need not wait for the library
+    import onnx_ir as ir
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +52,7 @@ class Ledger:
     firings: list[Firing] = field(default_factory=list)
     near_misses: list[NearMiss] = field(default_factory=list)
 
-    def fire(self, site: str, nodes: Iterable[ir.Node], why: str) -> bool:
+    def fire(self, site: str, nodes: "Iterable[ir.Node]", why: str) -> bool:
         """Whether the rule may change ``nodes``; if so, it must, at once.
 
         ``site`` is a name that does not change between runs: that of a value which stays, such as
@@ -63,7 +65,7 @@ class Ledger:
         )
         return True
 
-    def miss(self, nodes: Iterable[ir.Node], why: str) -> None:
+    def miss(self, nodes: "Iterable[ir.Node]", why: str) -> None:
         """Note a pattern that was found and left alone."""
         self.near_misses.append(
             NearMiss(rule=self.rule, nodes=tuple(map(node_label, nodes)), why=why)
@@ -82,7 +84,7 @@ class Rule(ABC):
     engines: tuple[str, ...] = ()
 
     @abstractmethod
-    def apply(self, model: ir.Model, ledger: Ledger) -> None:
+    def apply(self, model: "ir.Model", ledger: Ledger) -> None:
         """Change ``model`` in place wherever the rule holds and ``ledger`` lets it.
 
         Subgraphs (``model.graphs()``) are graphs like any other. Shapes are those that ONNX infers;
@@ -91,7 +93,7 @@ class Rule(ABC):
         """
 
 
-def node_label(node: ir.Node) -> str:
+def node_label(node: "ir.Node") -> str:
     """The name of ``node``, or its operator and first output where it has none."""
     return node.name or f"{node.op_type} of {node.outputs[0].name if node.outputs else 'nothing'}"
 

@@ -23,7 +23,7 @@ from lepton_ai.graph.onnx_file import (
     save_graph,
 )
 from lepton_ai.graph.opset import convert_opset
-from lepton_ai.graph.rewrite import STANDARD, rewrites
+from lepton_ai.graph.rewrite import STANDARD
 from lepton_ai.graph.rewriting import Rewriting
 from lepton_ai.measure.latency import race
 from lepton_ai.measure.machine import fingerprint
@@ -127,8 +127,7 @@ def rewrite(
         work.step(STANDARD)
         work.check_taken()
         if engine is not None:
-            own = [name for name in rewrites(engine) if name != STANDARD]
-            for name in would_fire(str(work.best), own):
+            for name in would_fire(str(work.best), engine):
                 work.step(name)
         _write(work.best, target)
     return RewriteReport(

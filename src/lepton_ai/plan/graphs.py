@@ -2,17 +2,18 @@
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from lepton_ai.errors import ModelError
 from lepton_ai.measure.child import Child
 from lepton_ai.model.signature import Arrays
-from lepton_ai.plan.graph_process import CalibrationFolder
+from lepton_ai.plan.calibration import CalibrationFolder
 from lepton_ai.plan.job import Job
 from lepton_ai.plan.recipe import Recipe
 
+# By name, for the child: both load libraries that this process can do without.
 _PROCESS = "lepton_ai.plan.graph_process"
 _REWRITING = "lepton_ai.plan.rewriting"
 _MOST_CALIBRATION_CALLS = 300
@@ -37,7 +38,11 @@ class Graphs:
         if recipe.compressor is None:
             return path
         return self._make(
-            recipe.graph_key, "compress", recipe.compressor, path, str(self._calibration())
+            recipe.graph_key,
+            f"{_PROCESS}:compress",
+            recipe.compressor,
+            path,
+            str(self._calibration()),
         )
 
     def idle(self, recipe: Recipe) -> str | None:
@@ -54,17 +59,15 @@ class Graphs:
             return None
         return self._job.journal.trial(f"rewrite:{recipe.graph_key}")
 
-    def wanted(self, source: Recipe, names: Sequence[str]) -> tuple[str, ...]:
-        """Those of the rewrites ``names`` that would fire on the graph of ``source``."""
-        if not names:
-            return ()
-        key = f"wanted:{source.graph_key}:{','.join(names)}"
+    def wanted(self, recipe: Recipe) -> tuple[str, ...]:
+        """The rewrites that the recipe's engine wants, and that would fire on its graph."""
+        key = f"wanted:{recipe.graph_key}:{recipe.engine}"
         known = self._job.journal.trial(key)
         if known is None:
-            path = self.path(source)
+            path = self.path(recipe)
             with Child(self._job.journal.folder / "log.txt", title="rewrites") as child:
                 found = child.call(
-                    f"{_REWRITING}:would_fire", str(path), list(names), timeout=self._timeout
+                    f"{_REWRITING}:would_fire", str(path), recipe.engine, timeout=self._timeout
                 )
             known = {"names": found}
             self._job.journal.record_trial(key, known)
@@ -75,7 +78,7 @@ class Graphs:
         for depth, name in enumerate(names, start=1):
             path = self._make(
                 "+".join((*names[:depth], "plain")),
-                "rewrite",
+                f"{_REWRITING}:rewrite",
                 name,
                 path,
                 str(self._job.model.path),
@@ -83,8 +86,8 @@ class Graphs:
             )
         return path
 
-    def _make(self, key: str, verb: str, name: str, source: Path, *more: str) -> Path:
-        """Run one step in a child, into a folder that appears only when it is whole."""
+    def _make(self, key: str, step: str, name: str, source: Path, *more: str) -> Path:
+        """Run ``step``, a ``module:function``, into a folder that appears only when it is whole."""
         target = self._folder / key / "model.onnx"
         if target.exists():
             return target
@@ -94,7 +97,7 @@ class Graphs:
         try:
             with Child(self._job.journal.folder / "log.txt", title=name) as child:
                 done = child.call(
-                    f"{_PROCESS}:{verb}",
+                    step,
                     name,
                     str(source),
                     str(partial / "model.onnx"),
@@ -103,7 +106,7 @@ class Graphs:
                 )
             if not (partial / "model.onnx").exists():
                 raise ModelError(f"{name} wrote no graph")
-            self._job.journal.record_trial(f"{verb}:{key}", done or {})
+            self._job.journal.record_trial(f"{step.rpartition(':')[2]}:{key}", done or {})
             partial.replace(target.parent)
         except OSError:  # another search made the same graph first
             if not target.exists():

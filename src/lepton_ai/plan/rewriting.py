@@ -1,18 +1,24 @@
 """A graph's file rewritten into another, each change proven; and what would be worth trying."""
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from lepton_ai.errors import ModelError
 from lepton_ai.graph.applying import apply_rule
 from lepton_ai.graph.inspection.cost import infer_shapes
 from lepton_ai.graph.onnx_file import load_graph, save_graph
 from lepton_ai.graph.proof import Proof
-from lepton_ai.graph.rewrite import rules_of
+from lepton_ai.graph.rewrite import STANDARD, rewrites, rules_of
 from lepton_ai.graph.rewriting import Rewriting, rewrite_graph
 from lepton_ai.graph.rule import rules
 from lepton_ai.measure.answering import GraphAnswers
 from lepton_ai.model.signature import Arrays
+from lepton_ai.plan.calibration import CalibrationFolder
+
+#: The gate after each rule runs this many real calls; the trials compare hundreds afterwards.
+_CALLS_COMPARED = 8
 
 
 def rewrite_file(
@@ -37,14 +43,21 @@ def rewrite_file(
     return rewriting
 
 
-def would_fire(source: str, names: Sequence[str]) -> list[str]:
-    """Those of the rewrites ``names``, each a single rule, that find something to do in a graph."""
+def rewrite(name: str, source: str, target: str, original: str, calibration: str) -> dict[str, Any]:
+    """What a child process runs: a rewrite proven on some of the calibration calls; what it did."""
+    calls = list(islice(CalibrationFolder(Path(calibration)), _CALLS_COMPARED))
+    done = rewrite_file(name, Path(source), Path(target), original=Path(original), calls=calls)
+    return {"name": name, "words": list(done.in_words()), **done.to_json()}
+
+
+def would_fire(source: str, engine: str) -> list[str]:
+    """The rewrites that ``engine`` wants beside the standard one, and that would find work."""
     graph = load_graph(Path(source))
     infer_shapes(graph)
     found = []
-    for name in names:
+    for name in rewrites(engine):
         try:
-            if apply_rule(graph.clone(), rules.get(name)()).firings:
+            if name != STANDARD and apply_rule(graph.clone(), rules.get(name)()).firings:
                 found.append(name)
         except ModelError:  # the rule cannot take this graph
             continue

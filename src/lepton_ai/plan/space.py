@@ -8,7 +8,7 @@ from pathlib import Path
 from lepton_ai.compress.compressor import compressors
 from lepton_ai.engines.engine import Engine, EnginePlan, engines
 from lepton_ai.errors import MissingExtraError
-from lepton_ai.graph.rewrite import STANDARD, rewrites
+from lepton_ai.graph.rewrite import STANDARD
 from lepton_ai.plan.recipe import Recipe
 from lepton_ai.plan.trial import CANDIDATE, FAILED, Trial
 
@@ -45,18 +45,17 @@ def standard(threads: int) -> list[Recipe]:
 
 
 def for_one_engine(
-    best: Sequence[Trial], wanted: Callable[[Recipe, Sequence[str]], Sequence[str]]
+    best: Sequence[Trial], wanted: Callable[[Recipe], Sequence[str]]
 ) -> list[Recipe]:
     """The rewrites that only an engine or two want, one at a time, on top of what is fastest there.
 
     On top of the fastest of ``best``, which is in order, and of the fastest equal one. ``wanted``
-    tells which of some rewrites would fire on the graph of a recipe.
+    tells which rewrites a recipe's engine wants, and which of them would fire on its graph.
     """
     recipes = []
     for trial in _leaders(best):
         recipe = trial.recipe
-        names = [name for name in rewrites(recipe.engine) if name != STANDARD]
-        found = wanted(replace(recipe, compressor=None), names)
+        found = wanted(replace(recipe, compressor=None))
         recipes += [replace(recipe, rewrites=(*recipe.rewrites, name)) for name in found]
     return recipes
 
