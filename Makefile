@@ -8,6 +8,8 @@
 
 PYTHON ?=
 BIN := .venv/bin
+# Side by side, one file to a process: half of most tests is waiting for a child to start.
+PYTEST := $(BIN)/python -m pytest -n logical --dist loadfile
 # The name of the stamp carries the contents that decided the installation.
 STAMP := .venv/.setup-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
 
@@ -23,10 +25,10 @@ demo: setup
 	$(BIN)/lepton demo
 
 test: setup
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: setup
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 check: setup
 	$(BIN)/ruff check .
