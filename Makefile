@@ -1,7 +1,7 @@
 # The verbs, the same for a person and for CI. Each does its own set-up first.
 #   make demo   the main job on real weights and real data    make check   lint, types, imports, style
 #   make test   the fast tests                                make fix     format, mend what is mendable
-#   make bench-graph   rewriting beside its peers: nodes, bytes, latency (half an hour; run it alone)
+#   make bench-graph   rewriting beside its peers: nodes, bytes, latency (40 minutes; run it alone)
 
 .DELETE_ON_ERROR:
 .PHONY: help setup demo test test-all check fix bench-graph lock clean
