@@ -279,7 +279,7 @@ def _long(size: int) -> onnx.ModelProto:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("networks", nargs="*", help="networks of the zoo; all by default")
-    parser.add_argument("--seconds", type=float, default=2.0, help="on the clock, each graph")
+    parser.add_argument("--seconds", type=float, default=1.5, help="on the clock, each graph")
     parser.add_argument("--small", action="store_true", help="the sizes that tests use")
     return parser.parse_args()
 
