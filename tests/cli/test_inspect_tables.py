@@ -75,6 +75,12 @@ def test_operators_and_their_share_of_the_time(shown):
     assert order == sorted(order)
 
 
+def test_kernels_too_short_for_the_clock_of_their_engine_have_no_share(shown):
+    kernels = (NodeTime(kernel="a", operator="MatMul", milliseconds=0.0, nodes=()),)
+    lines = shown(profile=Profile(engine="some", threads=1, milliseconds=0.0, kernels=kernels))
+    assert "%" not in line_with(lines, "MatMul")
+
+
 def test_operators_beyond_a_screen_are_summed(shown):
     rows = tuple(row(f"Op{place}", count=2) for place in range(20))
     assert line_with(shown(operators=rows), "and 4 more").split()[-1] == "8"

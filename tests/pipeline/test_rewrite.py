@@ -168,3 +168,21 @@ FIRED = Rewriting(
 )
 def test_what_stays(name: str, before: Any, after: Any, kept: bool) -> None:
     assert judge(name, FIRED, before, after)[0] is kept
+
+
+def test_weights_of_another_graph_beside_the_output_are_not_overwritten(
+    lepton: Any, net: Path
+) -> None:
+    beside = net.with_name("other.onnx.data")
+    beside.write_bytes(b"weights of another graph")
+    done = lepton("rewrite", "net.onnx", "-o", "other.onnx")
+    assert (done.returncode, "other.onnx.data exists" in done.stderr) == (2, True)
+    assert beside.read_bytes() == b"weights of another graph"
+    assert not net.with_name("other.onnx").exists()
+
+
+@pytest.mark.parametrize("verb", [("inspect",), ("rewrite", "-o", "other.onnx")])
+def test_a_path_that_is_too_long_is_told_in_a_sentence(lepton: Any, net: Path, verb: Any) -> None:
+    done = lepton(*verb, "a" * 300 + ".onnx")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "too long" in done.stderr

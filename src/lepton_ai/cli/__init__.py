@@ -57,13 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     except Exception as failure:
         if os.environ.get("LEPTON_DEBUG") == "1":
             raise
-        if isinstance(failure, OSError) and failure.errno in _FULL:
-            _leave(1, f"{_sentence(failure)}; free some space, and run the same command again")
-        _leave(
-            1,
-            f"this is a bug in Lepton ({type(failure).__name__}: {_sentence(failure)}); "
-            "run it again with LEPTON_DEBUG=1 and report what it prints",
-        )
+        _leave_unforeseen(failure)
 
 
 def _application(words: Sequence[str]) -> typer.Typer:
@@ -117,6 +111,19 @@ def _sentence(failure: Exception) -> str:
 def _leave(code: int, sentence: str) -> None:
     typer.echo(f"lepton: {sentence}", err=True)
     raise SystemExit(code)
+
+
+def _leave_unforeseen(failure: Exception) -> None:
+    """What the system refused is told as that; anything else is a bug."""
+    if isinstance(failure, OSError) and failure.errno in _FULL:
+        _leave(1, f"{_sentence(failure)}; free some space, and run the same command again")
+    if isinstance(failure, OSError) and failure.errno == errno.ENAMETOOLONG:
+        _leave(2, f"{_sentence(failure)}; choose a shorter path")
+    _leave(
+        1,
+        f"this is a bug in Lepton ({type(failure).__name__}: {_sentence(failure)}); "
+        "run it again with LEPTON_DEBUG=1 and report what it prints",
+    )
 
 
 def _leave_without_module(failure: ModuleNotFoundError) -> None:

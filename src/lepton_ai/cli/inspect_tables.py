@@ -132,6 +132,8 @@ def _shares(report: GraphReport) -> dict[str, float]:
     if report.profile is None:
         return {}
     whole = sum(kernel.milliseconds for kernel in report.profile.kernels)
+    if not whole:  # every kernel took less than the engine's clock can tell
+        return {}
     shares: dict[str, float] = {}
     for kernel in report.profile.kernels:
         shares[kernel.operator] = shares.get(kernel.operator, 0) + kernel.milliseconds / whole

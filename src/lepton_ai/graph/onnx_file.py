@@ -47,7 +47,7 @@ def save_graph(model: ir.Model, target: Path) -> None:
         for value in graph.initializers.values()
         if value.const_value is not None
     )
-    beside = f"{target.name}.data" if weights > MOST_BYTES_IN_ONE_FILE else None
+    beside = weights_beside(target).name if weights > MOST_BYTES_IN_ONE_FILE else None
     unfinished = target.with_name(f".{target.name}.{os.getpid()}.unfinished")
     try:
         # A graph names its weights' file in itself, so that file gets its last name at once.
@@ -55,6 +55,11 @@ def save_graph(model: ir.Model, target: Path) -> None:
         unfinished.replace(target)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def weights_beside(target: Path) -> Path:
+    """Where the weights of the graph at ``target`` go when they are too many for its own file."""
+    return target.with_name(f"{target.name}.data")
 
 
 def bytes_with_weights(model: ir.Model, path: Path) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 from lepton_ai.data.bind import bind
 from lepton_ai.data.source import read_data
 from lepton_ai.engines.engine import EnginePlan
-from lepton_ai.errors import EngineError, ModelError, OutputError, UnknownNameError, WorkerError
+from lepton_ai.errors import EngineError, ModelError, OutputError, WorkerError
 from lepton_ai.formats.read import read
 from lepton_ai.graph.feeding.feeds import generate
 from lepton_ai.graph.freeze import freeze as freeze_sizes
@@ -21,6 +21,7 @@ from lepton_ai.graph.onnx_file import (
     load_graph,
     operator_counts,
     save_graph,
+    weights_beside,
 )
 from lepton_ai.graph.opset import convert_opset
 from lepton_ai.graph.rewrite import STANDARD
@@ -32,7 +33,7 @@ from lepton_ai.measure.runner import ProcessRunner, Runner
 from lepton_ai.model.model import Model
 from lepton_ai.model.signature import Arrays
 from lepton_ai.plan.rewriting import rewrite_file, would_fire
-from lepton_ai.plan.space import shipping_engines
+from lepton_ai.plan.space import named_engine, shipping_engines
 
 #: Real calls that the gate compares after each rule.
 _CALLS = 16
@@ -249,14 +250,9 @@ def _apart(high_ms: float, low_ms: float) -> bool:
 
 
 def _racers(engine: str | None) -> list[str]:
-    available = [each.name for each in shipping_engines()]
     if engine is None:
-        return available
-    if engine not in available:
-        raise UnknownNameError(
-            f"no engine here is called {engine!r}; there are: {', '.join(available)}"
-        )
-    return [engine]
+        return [each.name for each in shipping_engines()]
+    return [named_engine(engine).name]
 
 
 def _prepared(path: Path, folder: Path, sizes: Mapping[str, int], opset: int | None) -> Path:
@@ -301,11 +297,13 @@ def _checked(target: Path, overwrite: bool) -> Path:
     if target.suffix != ".onnx":
         raise OutputError(f"the output is an ONNX file, NAME.onnx, and not {target}")
     try:
-        taken = target.is_dir() or (target.exists() and not overwrite)
-    except OSError as failure:
-        raise OutputError(f"{target} cannot be written: {failure.strerror}") from failure
+        files = (target, weights_beside(target))
+        taken = [file for file in files if file.is_dir() or (file.exists() and not overwrite)]
+    except (OSError, ValueError) as failure:
+        reason = getattr(failure, "strerror", None) or failure
+        raise OutputError(f"{target} cannot be written: {reason}") from failure
     if taken:
-        raise OutputError(f"{target} exists; choose another path, or ask to overwrite it")
+        raise OutputError(f"{taken[0]} exists; choose another path, or ask to overwrite it")
     if not target.parent.is_dir():
         raise OutputError(f"{target.parent} is no folder; make it first, or choose another path")
     return target
