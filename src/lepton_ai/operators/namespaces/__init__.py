@@ -1,0 +1,1 @@
+"""One file per array library that the operators are computed with."""
