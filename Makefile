@@ -1,10 +1,11 @@
 # The verbs, the same for a person and for CI. Each does its own set-up first.
 #   make demo   the main job on real weights and real data    make check   lint, types, imports, style
 #   make test   the fast tests                                make fix     format, mend what is mendable
+#   make bench-engines engines beside one another: precisions, loads, plans, overhead (run it alone)
 #   make bench-graph   rewriting beside its peers: nodes, bytes, latency (40 minutes; run it alone)
 
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-all check fix bench-graph lock clean
+.PHONY: help setup demo test test-all check fix bench-engines bench-graph lock clean
 
 PYTHON ?=
 BIN := .venv/bin
@@ -14,7 +15,7 @@ PYTEST := $(BIN)/python -m pytest -n logical --dist loadfile
 STAMP := .venv/.setup-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
 
 help:
-	@sed -n '1,4s/^# *//p' Makefile
+	@sed -n '1,5s/^# *//p' Makefile
 
 setup: $(STAMP)
 
@@ -27,8 +28,8 @@ demo: setup
 test: setup
 	$(PYTEST) -m "not slow"
 
-test-all: setup
-	$(PYTEST)
+test-all: test
+	$(BIN)/python -m pytest -m slow
 
 check: setup
 	$(BIN)/ruff check .
@@ -42,8 +43,11 @@ fix: setup
 	$(BIN)/ruff format .
 
 bench-graph: setup
-	$(BIN)/python -m pip install --quiet -r benchmarks/requirements.txt
-	PYTHONPATH=benchmarks $(BIN)/python benchmarks/bench_graph.py
+	$(BIN)/python -m pip install --quiet -r bench/requirements.txt
+	PYTHONPATH=bench $(BIN)/python bench/bench_graph.py
+
+bench-engines: setup
+	PYTHONPATH=bench $(BIN)/python bench/bench_engines.py
 
 # Resolve anew from pyproject.toml, in a throw-away environment, and write the exact versions down.
 lock:

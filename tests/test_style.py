@@ -20,7 +20,7 @@ ROOMS_FOR_ANYTHING = {"utils", "util", "common", "helpers", "helper", "misc"}
 IMPORT_SECONDS, HELP_SECONDS = 0.100, 0.400
 HEAVY = {
     *("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "openvino", "nncf"),
-    *("transformers", "pandas", "scipy", "sklearn", "PIL", "tokenizers", "uvicorn"),
+    *("transformers", "pandas", "scipy", "sklearn", "PIL", "tokenizers", "uvicorn", "jax"),
 }
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lepton_ai.bundle.load import load as load
+    from lepton_ai.engines.conformance import check_engine as check_engine
     from lepton_ai.errors import LeptonError as LeptonError
     from lepton_ai.errors import UserError as UserError
     from lepton_ai.pipeline.inspect import inspect as inspect
@@ -22,6 +23,7 @@ __all__ = [
     "LeptonError",
     "UserError",
     "__version__",
+    "check_engine",
     "inspect",
     "load",
     "optimize",
@@ -32,6 +34,7 @@ _TARGETS = {
     "Budget": "lepton_ai.plan.budget:Budget",
     "LeptonError": "lepton_ai.errors:LeptonError",
     "UserError": "lepton_ai.errors:UserError",
+    "check_engine": "lepton_ai.engines.conformance:check_engine",
     "inspect": "lepton_ai.pipeline.inspect:inspect",
     "load": "lepton_ai.bundle.load:load",
     "optimize": "lepton_ai.pipeline.optimize:optimize",

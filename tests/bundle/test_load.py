@@ -9,8 +9,9 @@ import pytest
 from lepton_ai.bundle.load import load
 from lepton_ai.bundle.pack import pack
 from lepton_ai.engines.engine import EnginePlan, engines
+from lepton_ai.engines.processor import usable_cores
 from lepton_ai.errors import BundleError, DataError, TamperedError
-from lepton_ai.measure.machine import fingerprint, usable_cores
+from lepton_ai.measure.machine import fingerprint
 from lepton_ai.model.text import TextClassification
 
 X = np.array([[1.0, 2.0, 3.0, 4.0]], dtype=np.float32)
@@ -51,10 +52,11 @@ def test_a_network_of_arrays_does_not_predict(bundle):
 
 
 def test_threads_are_as_measured_or_as_asked(contents, tmp_path):
-    path = pack(contents(plan=EnginePlan(threads=usable_cores() + 2)), tmp_path / "b")
+    elsewhere = EnginePlan(threads=usable_cores() + 2)  # measured where there are more
+    path = pack(dataclasses.replace(contents(), plan=elsewhere), tmp_path / "b")
     assert load(path).plan.threads == usable_cores()
-    assert load(path, threads=3).plan.threads == 3
-    for threads in (0, 100_000):
+    assert load(path, threads=1).plan.threads == 1
+    for threads in (0, usable_cores() + 1, 100_000):
         with pytest.raises(BundleError, match="threads wants 1 to"):
             load(path, threads=threads)
 

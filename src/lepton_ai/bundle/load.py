@@ -11,6 +11,7 @@ from lepton_ai.bundle.net import Net
 from lepton_ai.bundle.replay import replay as replay_golden
 from lepton_ai.bundle.verify import verify_files
 from lepton_ai.engines.engine import EnginePlan, engines
+from lepton_ai.engines.processor import usable_cores
 from lepton_ai.errors import (
     BundleError,
     EngineError,
@@ -18,13 +19,14 @@ from lepton_ai.errors import (
     MissingExtraError,
     UnknownNameError,
 )
-from lepton_ai.measure.machine import fingerprint, usable_cores
+from lepton_ai.measure.machine import fingerprint
 from lepton_ai.model.processing import Processing, processings
+from lepton_ai.plan.journal import cache_folder
 
 #: The engine that is part of every install and runs any ONNX graph.
 PORTABLE_ENGINE = "onnxruntime"
-#: An engine tries to start as many as it is told to, and thousands hang the machine.
-_MOST_THREADS = 256
+#: The part of the cache in which engines keep what they compiled.
+_COMPILED = "engines"
 
 
 def load(path: str | Path, *, threads: int | None = None, replay: bool = True) -> Net:
@@ -33,7 +35,7 @@ def load(path: str | Path, *, threads: int | None = None, replay: bool = True) -
     Every hash is checked, and the golden calls are replayed. Where the recorded engine is missing
     or answers differently on this machine, the portable one takes its place, with a warning and a
     note. ``threads`` defaults to those the bundle was measured with, or all cores if there are
-    fewer.
+    fewer. What the engine compiled is kept in the cache, so that the next load is quicker.
 
     Raises:
         TamperedError: a byte was changed.
@@ -78,9 +80,9 @@ def rebuild_processing(path: Path, manifest: Manifest) -> Processing | None:
 
 def _threads(manifest: Manifest, asked: int | None) -> int:
     if asked is not None:
-        most = max(_MOST_THREADS, usable_cores())
+        most = usable_cores()
         if not 1 <= asked <= most:
-            raise BundleError(f"threads wants 1 to {most}, and {asked} came")
+            raise BundleError(f"threads wants 1 to {most}, the cores that there are; {asked} came")
         return asked
     return max(1, min(manifest.plan.threads, usable_cores()))
 
@@ -108,7 +110,7 @@ def _fallback_notes(net: Net, refused: list[str]) -> tuple[str, ...]:
 def _candidates(manifest: Manifest, threads: int) -> Iterator[tuple[str, EnginePlan]]:
     """As recorded, then in the same engine without its low precision, then the portable engine."""
     plain = EnginePlan(threads=threads)
-    yield manifest.engine, replace(manifest.plan, threads=threads)
+    yield manifest.engine, replace(manifest.plan, threads=threads).within(usable_cores())
     if manifest.plan.precision != plain.precision:
         yield manifest.engine, plain
     if manifest.engine != PORTABLE_ENGINE:
@@ -126,7 +128,7 @@ def _try(
             raise EngineUnavailableError(available.reason)
         if plan.precision not in engine.precisions():
             raise EngineUnavailableError(f"this machine does not compute in {plan.precision}")
-        executable = engine.load(path / ARTIFACT, plan)
+        executable = engine.load(path / ARTIFACT, plan, cache_folder() / _COMPILED)
     except (EngineError, UnknownNameError, MissingExtraError) as failure:
         return None, str(failure)
     net = Net(manifest, executable, engine=name, plan=plan)

@@ -7,13 +7,16 @@ from typing import Any
 from lepton_ai.bundle.manifest import Manifest
 from lepton_ai.bundle.replay import Replay
 from lepton_ai.engines.engine import EnginePlan, Executable
+from lepton_ai.engines.turns import Turns
 from lepton_ai.errors import BundleError, DataError, EngineError
 from lepton_ai.model.processing import Processing
 from lepton_ai.model.signature import Arrays, Signature
 
 
 class Net:
-    """One network, ready to answer. Safe to call from several threads: calls take turns.
+    """One network, ready to answer. Safe to call from several threads.
+
+    As many calls run side by side as the plan has streams; others wait for their turn.
 
     ``engine`` and ``plan`` are what runs it here; ``notes`` are sentences its user should read,
     such as that the recorded engine could not be used. ``replay`` is what came of the golden calls,
@@ -37,7 +40,8 @@ class Net:
         self.notes = notes
         self.replay: Replay | None = None
         self._executable: Executable | None = executable
-        self._turn = threading.Lock()
+        self._turns = Turns(self.engine, [executable] * self.plan.streams)
+        self._closing = threading.Lock()
 
     @property
     def name(self) -> str:
@@ -58,10 +62,14 @@ class Net:
             BundleError: the network was closed.
         """
         checked = self.signature.check(inputs)
-        with self._turn:
-            if self._executable is None:
-                raise BundleError(f"{self.name} was closed; load the bundle again")
-            outputs = self._executable.run(checked)
+        try:
+            executable = self._turns.take()
+        except EngineError as failure:
+            raise BundleError(f"{self.name} was closed; load the bundle again") from failure
+        try:
+            outputs = executable.run(checked)
+        finally:
+            self._turns.give(executable)
         missing = [name for name in self.signature.output_names if name not in outputs]
         if missing:
             raise EngineError(f"{self.engine} gives no output called {missing}")
@@ -88,8 +96,9 @@ class Net:
 
     def close(self) -> None:
         """Give back what the engine holds; a second call does nothing."""
-        with self._turn:
+        with self._closing:
             if self._executable is not None:
+                self._turns.close()
                 self._executable.close()
                 self._executable = None
 

@@ -33,17 +33,33 @@ def doctor(
 def examine() -> dict[str, Any]:
     """The findings that ``lepton doctor --json`` prints.
 
-    ``isa`` gives for each instruction set extension found what it unlocks; ``engines`` and
-    ``extras`` say for each whether it is there, and the command that adds it where it is not.
+    ``isa`` gives for each instruction set extension found what it unlocks, ``isa_missing`` the same
+    for those that other processors of this kind have; ``engines`` and ``extras`` say for each
+    whether it is there, and the command that adds it where it is not.
     """
     from lepton_ai import __version__
-    from lepton_ai.measure.machine import ISA_MEANING, fingerprint
+    from lepton_ai.engines.processor import (
+        ISA_MEANING,
+        isa_of_this_kind,
+        logical_cpus,
+        numa_nodes,
+    )
+    from lepton_ai.measure.accelerators import accelerators
+    from lepton_ai.measure.machine import fingerprint
 
     machine = fingerprint()
+    missing = [name for name in isa_of_this_kind() if name not in machine.isa]
     return {
         "version": __version__,
         "machine": {**machine.to_json(), "key": machine.key},
+        "topology": {
+            "cores": machine.cores,
+            "threads": logical_cpus(),
+            "numa_nodes": numa_nodes(),
+        },
         "isa": {name: ISA_MEANING[name] for name in machine.isa},
+        "isa_missing": {name: ISA_MEANING[name] for name in missing},
+        "accelerators": [device.to_json() for device in accelerators()],
         "engines": list(_engine_findings()),
         "extras": list(_extra_findings()),
     }
@@ -53,24 +69,36 @@ def _engine_findings() -> Iterator[dict[str, Any]]:
     from lepton_ai.engines.engine import engines
 
     for name in engines.names():
+        found: dict[str, Any] = {
+            "name": name,
+            "available": False,
+            "version": "",
+            "reason": "",
+            "remedy": "",
+            "devices": [],
+            "precisions": [],
+            "ships": False,
+            "by_default": False,
+            "unlocks": "",
+        }
         try:
             engine = engines.get(name)()
             state = engine.available()
-            precisions = list(engine.precisions()) if state.ok else []
+            found |= {
+                "available": state.ok,
+                "reason": state.reason,
+                "remedy": state.remedy,
+                "ships": engine.ships,
+                "by_default": engine.by_default,
+                "unlocks": engine.unlocks,
+            }
+            if state.ok:
+                found["version"] = engine.version()
+                found["devices"] = list(engine.devices())
+                found["precisions"] = list(engine.precisions())
         except LeptonError as failure:
-            yield _engine(name, False, str(failure), "", [])
-        else:
-            yield _engine(name, state.ok, state.reason, state.remedy, precisions)
-
-
-def _engine(name: str, ok: bool, reason: str, remedy: str, precisions: list[str]) -> dict[str, Any]:
-    return {
-        "name": name,
-        "available": ok,
-        "reason": reason,
-        "remedy": remedy,
-        "precisions": precisions,
-    }
+            found |= {"available": False, "reason": str(failure)}
+        yield found
 
 
 def _extra_findings() -> Iterator[dict[str, Any]]:
@@ -104,15 +132,22 @@ def _installed(package: str) -> bool:
 def _show(console: "Console", findings: dict[str, Any]) -> None:
     from rich.markup import escape
 
-    machine = findings["machine"]
+    machine, topology = findings["machine"], findings["topology"]
     console.print(f"[bold]Lepton {findings['version']}[/] on {escape(machine['cpu'])}")
     console.print(
-        f"{machine['cores']} cores, {machine['memory_bytes'] / 1e9:.1f} GB of memory, "
-        f"{machine['system']}, Python {machine['python']}, key {machine['key']}"
+        f"{_count(topology['cores'], 'core')} with {_count(topology['threads'], 'thread')}, "
+        f"{_count(topology['numa_nodes'], 'NUMA node')}, {machine['memory_bytes'] / 1e9:.1f} GB of "
+        f"memory, {machine['system']}, Python {machine['python']}, key {machine['key']}"
     )
     unlocked = findings["isa"].items() or [("none known", "plain arithmetic only")]
     _table(console, "Instruction sets", ("", "unlocks"), unlocked)
-    _table(console, "Engines", ("", "", "precisions", "why"), map(_engine_row, findings["engines"]))
+    if findings["isa_missing"]:
+        console.print(f"  not here: {', '.join(findings['isa_missing'])}")
+    found = [_accelerator_row(device) for device in findings["accelerators"]]
+    _table(console, "Accelerators", ("", "", "memory"), found or [("none found", "", "")])
+    columns = ("", "", "version", "on", "precisions")
+    _table(console, "Engines", columns, map(_engine_row, findings["engines"]))
+    _table(console, "What they add", ("", ""), map(_unlocks_row, findings["engines"]))
     _table(console, "Extras", ("", "", "missing"), map(_extra_row, findings["extras"]))
     remedies = [e["remedy"] for e in findings["engines"] + findings["extras"] if e["remedy"]]
     for remedy in dict.fromkeys(remedies):
@@ -121,9 +156,29 @@ def _show(console: "Console", findings: dict[str, Any]) -> None:
         console.print("Nothing is missing.")
 
 
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _accelerator_row(device: dict[str, Any]) -> tuple[str, ...]:
+    memory = device["memory_bytes"]
+    return device["kind"], device["name"], "" if memory is None else f"{memory / 1e9:.0f} GB"
+
+
 def _engine_row(engine: dict[str, Any]) -> tuple[str, ...]:
-    state = "ready" if engine["available"] else "missing"
-    return engine["name"], state, ", ".join(engine["precisions"]), engine["reason"]
+    if not engine["available"]:
+        state = "missing"
+    elif not engine["ships"]:
+        state = "for checking"
+    else:
+        state = "ready" if engine["by_default"] else "when named"
+    on, precisions = (", ".join(engine[name]) for name in ("devices", "precisions"))
+    return engine["name"], state, engine["version"], on, precisions
+
+
+def _unlocks_row(engine: dict[str, Any]) -> tuple[str, ...]:
+    missing = "" if engine["available"] else f"missing: {engine['reason']}"
+    return engine["name"], "; ".join(part for part in (engine["unlocks"], missing) if part)
 
 
 def _extra_row(extra: dict[str, Any]) -> tuple[str, ...]:

@@ -3,13 +3,19 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
-from lepton_ai.errors import EngineError, EngineUnavailableError
+from lepton_ai.engines.processor import numa_nodes, usable_cores
+from lepton_ai.errors import EngineError, EngineUnavailableError, MissingExtraError
 from lepton_ai.graph.graph_report import NodeTime, Refusal
 from lepton_ai.model.signature import Arrays
 from lepton_ai.registry import Registry
+
+#: Calls stacked into one that are tried for throughput; more rarely gains on a processor.
+BATCHES = (1, 4, 16)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,18 +29,52 @@ class Availability:
 
 @dataclass(frozen=True, kw_only=True)
 class EnginePlan:
-    """How an engine is to run a graph: ``threads`` cores, and arithmetic in ``precision``.
+    """How an engine is to run a graph: on ``threads`` cores, in ``precision``, on ``device``.
 
-    ``precision`` is ``"fp32"`` or ``"bf16"``; an int8 graph carries its own quantisation, and the
-    precision then says how the rest of it is computed. ``branches`` of the graph may run side by
-    side, on ``threads`` each. ``without`` names optimisations of the engine's own that are left
-    out, because on this machine they do not pay.
+    ``precision`` is ``"fp32"``, ``"bf16"`` or another that the engine names; an int8 graph carries
+    its own quantisation, and the precision then says how the rest of it is computed. ``streams``
+    calls may run side by side, from as many threads of the caller's, and in each of them
+    ``branches`` of the graph, with ``threads`` for each branch. ``batch`` is how many samples the
+    caller had best stack into a call; the engine runs what comes. ``pinning`` says whether threads
+    stay on their cores; ``None`` leaves it to the engine. ``without`` names what the engine does of
+    its own and is left out, because on this machine it does not pay.
     """
 
     threads: int = 1
     precision: str = "fp32"
     without: tuple[str, ...] = ()
     branches: int = 1
+    streams: int = 1
+    batch: int = 1
+    pinning: bool | None = None
+    device: str = "cpu"
+
+    @property
+    def cores(self) -> int:
+        """The cores that are busy when every stream and branch is."""
+        return self.threads * self.branches * self.streams
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """All but the precision in words; what is as by default is left out."""
+        cores = "1 thread" if self.threads == 1 else f"{self.threads} threads"
+        pinned = {None: (), True: ("pinned",), False: ("not pinned",)}[self.pinning]
+        return (
+            *((f"on {self.device}",) if self.device != "cpu" else ()),
+            cores,
+            *((f"{self.branches} branches",) if self.branches > 1 else ()),
+            *((f"{self.streams} streams",) if self.streams > 1 else ()),
+            *((f"batch {self.batch}",) if self.batch > 1 else ()),
+            *pinned,
+            *(f"without {name}" for name in self.without),
+        )
+
+    def within(self, cores: int) -> "EnginePlan":
+        """The plan with no more threads than ``cores``: fewer streams first, then branches."""
+        threads = max(1, min(self.threads, cores))
+        branches = max(1, min(self.branches, cores // threads))
+        streams = max(1, min(self.streams, cores // (threads * branches)))
+        return replace(self, threads=threads, branches=branches, streams=streams)
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of plain JSON values; the inverse of :meth:`from_json`."""
@@ -42,7 +82,7 @@ class EnginePlan:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> "EnginePlan":
-        """The inverse of :meth:`to_json`."""
+        """The inverse of :meth:`to_json`; what an older record does not have is as by default."""
         return cls(**{**record, "without": tuple(record.get("without", ()))})
 
 
@@ -53,6 +93,9 @@ class Executable(ABC):
     def run(self, inputs: Arrays) -> Arrays:
         """The outputs of one call, under the graph's own names; ``inputs`` are not changed.
 
+        May be called from any number of threads; as many calls as the plan has streams run side by
+        side, and others wait.
+
         Raises:
             EngineError: the engine failed on these inputs.
         """
@@ -62,11 +105,22 @@ class Executable(ABC):
 
 
 class Engine(ABC):
-    """A way to run ONNX graphs."""
+    """A way to run graphs."""
 
     name: str
     #: Whether a bundle may carry this engine; the reference is for checking only.
     ships: bool = True
+    #: Whether a search asks this engine without being told to.
+    by_default: bool = True
+    #: What it loads: an ONNX ``"graph"``, or a folder of another form.
+    form: str = "graph"
+    #: Whether calls of one executable can run side by side, so that plans have streams.
+    parallel: bool = False
+    #: The distributions that it may come from, the first that is installed counts; its own name
+    #: where there are none.
+    distributions: tuple[str, ...] = ()
+    #: What it adds to the others, in a clause.
+    unlocks: str = ""
 
     @abstractmethod
     def available(self) -> Availability:
@@ -76,20 +130,76 @@ class Engine(ABC):
     def precisions(self) -> tuple[str, ...]:
         """The precisions that this machine computes faster or as fast, ``"fp32"`` first."""
 
+    def version(self) -> str:
+        """The version that is installed here; empty if none is."""
+        for name in self.distributions or (self.name,):
+            try:
+                return version_of(name)
+            except PackageNotFoundError:
+                continue
+        return ""
+
+    def devices(self) -> tuple[str, ...]:
+        """The devices that it computes on here, ``"cpu"`` first."""
+        return ("cpu",)
+
+    def check(self, plan: EnginePlan) -> None:
+        """Raise :class:`EngineError` for a plan that no engine could follow on this machine.
+
+        Every engine's ``load`` begins with it: nowhere else is it made sure that no more threads
+        are asked for than there are cores.
+        """
+        for name in ("threads", "branches", "streams", "batch"):
+            value = getattr(plan, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise EngineError(f"{name} wants a whole number from 1 on, and {value!r} came")
+        if plan.pinning not in (None, True, False):
+            raise EngineError(f"pinning wants true, false or null, and {plan.pinning!r} came")
+        if plan.cores > usable_cores():
+            raise EngineError(
+                f"{plan.threads} threads for each of {plan.branches} branches in {plan.streams} "
+                f"streams are {plan.cores}, and there are {usable_cores()} cores; ask for fewer"
+            )
+        if plan.device != "cpu" and plan.device not in self.devices():
+            raise EngineUnavailableError(
+                f"{self.name} does not compute on {plan.device!r} here, but on "
+                f"{', '.join(self.devices())}; lepton doctor says what would change that"
+            )
+
     def plans(self, path: Path, plan: EnginePlan) -> list[EnginePlan]:
-        """Other plans worth measuring for the graph at ``path``: here, a single thread.
+        """Other plans whose latency is worth measuring for the graph at ``path``: one thread.
 
         Small networks lose more by waiting for a second thread than they gain from it.
         """
         return [replace(plan, threads=1)] if plan.threads > 1 else []
 
+    def throughput_plans(self, path: Path, plan: EnginePlan) -> list[EnginePlan]:
+        """Other plans whose calls per second are worth measuring, on the cores of ``plan``.
+
+        Calls side by side, where the engine can, by the topology of the machine; and samples
+        stacked, where the graph takes any number of them.
+        """
+        from lepton_ai.engines.batching import stackable
+
+        cores = plan.cores
+        batches = BATCHES if stackable(path) else (1,)
+        counts = _stream_counts(cores) if self.parallel else [1]
+        found = [
+            replace(plan, threads=cores // streams, branches=1, streams=streams, batch=batch)
+            for streams in counts
+            for batch in batches
+        ]
+        return [each for each in found if each != plan]
+
     @abstractmethod
-    def load(self, path: Path, plan: EnginePlan) -> Executable:
-        """Compile the ONNX file at ``path``.
+    def load(self, path: Path, plan: EnginePlan, cache: Path | None = None) -> Executable:
+        """Compile the ONNX file at ``path``, or take what ``cache`` holds of an earlier time.
+
+        ``cache`` is a folder in which the engine may keep what it compiled.
 
         Raises:
             EngineUnavailableError: the engine is not installed here.
-            EngineError: the engine refuses the graph; the message carries its reason.
+            EngineError: the engine refuses the graph or the plan; the message carries its reason.
         """
 
     def profile(
@@ -124,7 +234,33 @@ class Engine(ABC):
         return ()
 
 
+def _stream_counts(cores: int) -> list[int]:
+    """How many calls to run side by side: one per core, fewer with more threads each, one."""
+    wanted = (cores, cores // 2, cores // 4, min(numa_nodes(), cores), 1)
+    return list(dict.fromkeys(count for count in wanted if count))
+
+
 engines: Registry[type[Engine]] = Registry("engines", extra="all")
 engines.register("onnxruntime", "lepton_ai.engines.onnxruntime:OnnxRuntime")
 engines.register("openvino", "lepton_ai.engines.openvino:OpenVino")
+engines.register("inductor", "lepton_ai.engines.inductor:Inductor")
+engines.register("xla", "lepton_ai.engines.xla:Xla")
+engines.register("ctranslate2", "lepton_ai.engines.ctranslate2:CTranslate2")
 engines.register("reference", "lepton_ai.engines.reference:Reference")
+
+
+def default_engines() -> list[Engine]:
+    """The engines that take graphs and are asked without being named, in order of registration.
+
+    Those whose module needs a package that is not installed are left out; whether the others run
+    here, :meth:`Engine.available` says.
+    """
+    found = []
+    for name in engines.names():
+        try:
+            engine = engines.get(name)()
+        except MissingExtraError:
+            continue
+        if engine.by_default and engine.form == "graph":
+            found.append(engine)
+    return found

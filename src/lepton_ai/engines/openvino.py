@@ -1,20 +1,26 @@
-"""OpenVINO on the CPU."""
+"""OpenVINO: on processors, and on Intel's GPUs and NPUs."""
 
+import functools
 import re
-import threading
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lepton_ai.engines.cache import cached
 from lepton_ai.engines.engine import Availability, Engine, EnginePlan, Executable
+from lepton_ai.engines.openvino_request import Requests, reason_of
 from lepton_ai.errors import EngineError, EngineUnavailableError
 from lepton_ai.graph.graph_report import NodeTime, Refusal
 from lepton_ai.model.signature import Arrays
 
-_SINK = "/sink_port_0"
-_HINTS = {"fp32": "f32", "bf16": "bf16"}
+#: A plan's precision in OpenVINO's words, and what a device that computes it says it is capable of.
+_HINTS = {"fp32": ("f32", "FP32"), "bf16": ("bf16", "BF16"), "fp16": ("f16", "FP16")}
+#: On processors, fp16 is computed in fp32: only what is stored is smaller.
+_ON_GPUS_ALONE = "fp16"
+_KEPT = "compiled.blob"
 #: One entry of the converter's log of what failed; it ends with an empty line.
 _FAILED = re.compile(
     r"^-- \S+ with a message:\n(?:.+\n)*?"
@@ -25,9 +31,11 @@ _UNKNOWN = re.compile(r"No conversion rule found for operations: (.+)")
 
 
 class OpenVino(Engine):
-    """OpenVINO's CPU plug-in: fp32, bf16 where the processor has it, int8 as the graph says."""
+    """OpenVINO: fp32, bf16 where the processor has it, int8 as the graph says."""
 
     name = "openvino"
+    parallel = True
+    unlocks = "bf16 and int8 together on processors; Intel GPUs and NPUs"
 
     def available(self) -> Availability:
         """Whether the package is installed."""
@@ -35,14 +43,38 @@ class OpenVino(Engine):
             return Availability(ok=False, reason="not installed", remedy="pip install openvino")
         return Availability(ok=True, reason="CPU plug-in")
 
-    def precisions(self) -> tuple[str, ...]:
-        """``fp32``, and ``bf16`` where the plug-in says that the processor computes it."""
-        capabilities = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        return ("fp32", "bf16") if "BF16" in capabilities else ("fp32",)
+    def precisions(self, device: str = "cpu") -> tuple[str, ...]:
+        """``fp32``, and what the plug-in says that ``device`` computes besides."""
+        capable = _core().get_property(device.upper(), "OPTIMIZATION_CAPABILITIES")
+        others = (
+            name
+            for name, (_, capability) in _HINTS.items()
+            if capability in capable and (name != _ON_GPUS_ALONE or device != "cpu")
+        )
+        return tuple(dict.fromkeys(("fp32", *others)))
 
-    def load(self, path: Path, plan: EnginePlan) -> Executable:
-        """Compile the ONNX file at ``path`` for one stream of ``plan.threads`` threads."""
-        return _Request(_compile(path, plan))
+    def devices(self) -> tuple[str, ...]:
+        """Those that its plug-ins have found, the processor first: ``gpu``, ``gpu.1``, ``npu``."""
+        found = [name.lower() for name in _core().available_devices]
+        return ("cpu", *(name for name in found if name != "cpu"))
+
+    def plans(self, path: Path, plan: EnginePlan) -> list[EnginePlan]:
+        """One thread; and threads that the system may move, which by default it may not."""
+        others = super().plans(path, plan)
+        if plan.threads > 1 and plan.pinning is None:
+            others.append(replace(plan, pinning=False))
+        return others
+
+    def load(self, path: Path, plan: EnginePlan, cache: Path | None = None) -> Executable:
+        """Compile the ONNX file at ``path`` for the plan's streams, of ``plan.threads`` each.
+
+        The compiled graph is what ``cache`` keeps.
+        """
+        self.check(plan)
+        if cache is None:
+            return Requests(_compile(path, plan), plan.streams)
+        compiled, weights = _kept(cache, f"{self.name} {self.version()}", path, plan)
+        return Requests(compiled, plan.streams, weights)
 
     def profile(
         self, path: Path, plan: EnginePlan, feed: Arrays, calls: int
@@ -50,16 +82,17 @@ class OpenVino(Engine):
         """The mean time of each kernel, by the plug-in's counters, in whole microseconds."""
         from lepton_ai.engines.openvino_profile import profile_request
 
+        self.check(plan)
         compiled = _compile(path, plan, PERF_COUNT=True)
         try:
             return profile_request(path, compiled, feed, calls)
         except Exception as failure:  # its exceptions share no base class
-            raise EngineError(f"openvino failed: {_reason(failure)}") from failure
+            raise EngineError(f"openvino failed: {reason_of(failure)}") from failure
 
     def named_in(self, complaint: str) -> tuple[Refusal, ...]:
         """The converter's own log: one node per operator, and the operators that it has not."""
         found = [
-            Refusal(node=block["node"], operator=block["operator"], reason=_last(block[0]))
+            Refusal(node=block["node"], operator=block["operator"], reason=reason_of(block[0]))
             for block in _FAILED.finditer(complaint)
         ]
         for operators in _UNKNOWN.findall(complaint):
@@ -71,76 +104,81 @@ class OpenVino(Engine):
         return tuple(found)
 
 
-def _compile(path: Path, plan: EnginePlan, **more: Any) -> Any:
+def _settings(plan: EnginePlan) -> dict[str, Any]:
+    """What ``plan`` means to OpenVINO.
+
+    Raises:
+        EngineError: it means nothing to it.
+    """
     if plan.precision not in _HINTS:
         raise EngineError(f"openvino computes in {list(_HINTS)}, not in {plan.precision}")
     if plan.without:
         raise EngineError(f"openvino has no optimisations called {list(plan.without)}")
     if plan.branches > 1:
         raise EngineError("openvino decides by itself what runs side by side; ask for one branch")
-    settings = {
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": plan.threads,
-        "INFERENCE_PRECISION_HINT": _HINTS[plan.precision],
-        **more,
+    settings: dict[str, Any] = {
+        "PERFORMANCE_HINT": "LATENCY" if plan.streams == 1 else "THROUGHPUT",
+        "INFERENCE_PRECISION_HINT": _HINTS[plan.precision][0],
     }
-    core = _core()
+    if plan.streams > 1:
+        settings["NUM_STREAMS"] = plan.streams
+    if plan.device == "cpu":
+        settings["INFERENCE_NUM_THREADS"] = plan.threads * plan.streams
+        if plan.pinning is not None:
+            settings["ENABLE_CPU_PINNING"] = plan.pinning
+    return settings
+
+
+def _compile(path: Path, plan: EnginePlan, **more: Any) -> Any:
+    settings = {**_settings(plan), **more}
     try:
-        return core.compile_model(str(path), "CPU", settings)
+        return _core().compile_model(str(path), plan.device.upper(), settings)
     except Exception as failure:  # its exceptions share no base class
-        raise EngineError(f"openvino refuses the graph: {_reason(failure)}") from failure
+        raise EngineError(f"openvino refuses the graph: {_complaint(failure)}") from failure
 
 
-class _Request(Executable):
-    """One infer request; a lock makes concurrent callers take turns on it."""
+def _kept(cache: Path, engine: str, path: Path, plan: EnginePlan) -> tuple[Any, Any]:
+    """The compiled graph from what ``cache`` has, or has from now on, of it; and its weights."""
+    settings = _settings(plan)
+    compiled: list[Any] = []
 
-    def __init__(self, compiled: Any) -> None:
-        self._request = compiled.create_infer_request()
-        self._lock = threading.Lock()
-        self._outputs = [
-            (_name_of(output, index), index) for index, output in enumerate(compiled.outputs)
-        ]
+    def make(folder: Path) -> None:
+        compiled.append(_compile(path, plan))
+        (folder / _KEPT).write_bytes(compiled[0].export_model().getbuffer())
 
-    def run(self, inputs: Arrays) -> Arrays:
-        """The outputs of one call, copied out of the request's own memory."""
-        contiguous = {name: np.asarray(value, order="C") for name, value in inputs.items()}
-        with self._lock:
-            try:
-                results = self._request.infer(contiguous, share_inputs=True)
-            except Exception as failure:  # its exceptions share no base class
-                raise EngineError(f"openvino failed: {_reason(failure)}") from failure
-        values = list(results.values())
-        return {name: values[index] for name, index in self._outputs}
-
-
-def _core() -> Any:
     try:
-        import openvino  # type: ignore[import-untyped]
+        blob = cached(cache, engine, path, plan, make) / _KEPT
+        if not compiled:
+            return _imported(blob, plan.device.upper(), settings)
+    except EngineError:
+        raise
+    except Exception:  # no room, or a device that keeps nothing: then as without a cache
+        compiled = compiled or [_compile(path, plan)]
+    return compiled[0], None
+
+
+def _imported(blob: Path, device: str, settings: dict[str, Any]) -> tuple[Any, Any]:
+    """A compiled graph that was kept; processes that map the same file share its weights."""
+    import openvino  # type: ignore[import-untyped]
+
+    weights = np.memmap(blob, dtype=np.uint8, mode="c")
+    tensor = openvino.Tensor(weights, shared_memory=True)
+    return _core().import_model(tensor, device, settings), weights
+
+
+@functools.cache
+def _core() -> Any:
+    """One core per process, as OpenVINO wants it: each loads the plug-ins anew."""
+    try:
+        import openvino
     except ImportError as failure:
         raise EngineUnavailableError("openvino is not installed") from failure
     return openvino.Core()
 
 
-def _name_of(output: Any, index: int) -> str:
-    if output.get_element_type().to_string() == "bf16":
-        raise EngineError("openvino hands bf16 outputs over with their bits misread")
-    names: set[str] = output.names
-    if not names:
-        raise EngineError(f"openvino lost the name of output {index}")
-    # A tensor goes by the names of what was folded into it too; its sink knows the output's own.
-    own = str(output.node.get_friendly_name()).removesuffix(_SINK)
-    return own if own in names else min(names)
-
-
-def _reason(failure: Exception) -> str:
-    """The line that says most: the plug-in's errors begin with its own source files."""
+def _complaint(failure: Exception) -> str:
+    """The node that failed where the converter's log names one, and why."""
     failed = _FAILED.search(str(failure))
     if failed:
-        return f"{failed['operator']} node {failed['node']!r}: {_last(failed[0])}"
-    return _last(str(failure))
-
-
-def _last(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines()]
-    telling = [line for line in lines if line and not line.startswith("Exception from src/")]
-    return telling[-1] if telling else text.strip()
+        return f"{failed['operator']} node {failed['node']!r}: {reason_of(failed[0])}"
+    return reason_of(failure)

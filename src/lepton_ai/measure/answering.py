@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lepton_ai.engines.engine import EnginePlan
-from lepton_ai.engines.onnxruntime import EVERYTHING
+from lepton_ai.engines.onnxruntime_session import EVERYTHING
 from lepton_ai.errors import EngineError, ModelError, WorkerError
 from lepton_ai.graph.gate import check_equal
 from lepton_ai.measure.child import Child

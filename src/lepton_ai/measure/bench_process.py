@@ -4,6 +4,7 @@ import resource
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ _KIBIBYTE = 1024
 _held: dict[str, Executable] = {}
 
 
-def load(engine: str, path: str, plan: Mapping[str, Any]) -> float:
-    """Compile the graph and keep it; the seconds that took."""
+def load(engine: str, path: str, plan: Mapping[str, Any], cache: str | None = None) -> float:
+    """Compile the graph, or take it from ``cache``, and keep it; the seconds that took."""
     kind = engines.get(engine)()
+    kept = None if cache is None else Path(cache)
     start = time.perf_counter()
-    _held["it"] = kind.load(Path(path), EnginePlan.from_json(plan))
+    _held["it"] = kind.load(Path(path), EnginePlan.from_json(plan), kept)
     return time.perf_counter() - start
 
 
@@ -32,6 +34,31 @@ def answer(feeds: Sequence[Arrays]) -> list[Arrays]:
     """The outputs of each call."""
     executable = _held["it"]
     return [executable.run(feed) for feed in feeds]
+
+
+def calls_per_second(feeds: Sequence[Arrays], callers: int, seconds: float) -> float:
+    """How many calls ``callers`` threads have answered in a second, each on one after another."""
+    executable = _held["it"]
+    end = time.perf_counter() + seconds
+
+    def keep_calling(caller: int) -> int:
+        calls = 0
+        while time.perf_counter() < end:
+            executable.run(feeds[(caller + calls) % len(feeds)])
+            calls += 1
+        return calls
+
+    start = time.perf_counter()
+    with ThreadPoolExecutor(callers) as pool:
+        calls = sum(pool.map(keep_calling, range(callers)))
+    return calls / (time.perf_counter() - start)
+
+
+def memory_mb() -> float:
+    """The resident size of this process now, megabytes."""
+    import psutil  # type: ignore[import-untyped]
+
+    return float(psutil.Process().memory_info().rss / 1e6)
 
 
 def peak_memory_mb() -> float:

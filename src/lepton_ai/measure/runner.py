@@ -62,7 +62,14 @@ class ProcessRunner(Runner):
     """
 
     def __init__(
-        self, engine: str, path: Path, plan: EnginePlan, log: Path, *, deadline: float
+        self,
+        engine: str,
+        path: Path,
+        plan: EnginePlan,
+        log: Path,
+        *,
+        deadline: float,
+        cache: Path | None = None,
     ) -> None:
         self._deadline = deadline
         self._child = Child(log, title=engine)
@@ -72,6 +79,7 @@ class ProcessRunner(Runner):
                 engine,
                 str(path),
                 plan.to_json(),
+                None if cache is None else str(cache),
                 timeout=min(_LOAD_TIMEOUT, deadline),
             )
         except BaseException:
@@ -91,6 +99,16 @@ class ProcessRunner(Runner):
             f"{_BENCH}:answer", list(feeds), timeout=self._deadline
         )
         return answers
+
+    def calls_per_second(self, feeds: Sequence[Arrays], *, callers: int, seconds: float) -> float:
+        """How many calls ``callers`` threads of the child get answered in a second."""
+        arguments = (list(feeds), callers, seconds)
+        target = f"{_BENCH}:calls_per_second"
+        return float(self._child.call(target, *arguments, timeout=self._deadline + seconds))
+
+    def memory_mb(self) -> float:
+        """The resident size of the child now, megabytes."""
+        return float(self._child.call(f"{_BENCH}:memory_mb", timeout=self._deadline))
 
     def peak_memory_mb(self) -> float:
         """The largest resident size of the child so far, megabytes."""

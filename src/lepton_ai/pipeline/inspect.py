@@ -11,8 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from lepton_ai.engines.engine import engines as known_engines
-from lepton_ai.errors import EngineUnavailableError, LeptonError, UnknownNameError
+from lepton_ai.errors import EngineUnavailableError, LeptonError
 from lepton_ai.formats.read import read
 from lepton_ai.formats.torch_module import left_as_found
 from lepton_ai.graph.feeding.feeds import generate
@@ -26,7 +25,7 @@ from lepton_ai.measure.fit import fit
 from lepton_ai.measure.machine import fingerprint
 from lepton_ai.measure.profile import profile as profile_in
 from lepton_ai.model.signature import Arrays
-from lepton_ai.plan.space import shipping_engines
+from lepton_ai.plan.space import named_engine, shipping_engines
 
 #: The analysis of a larger graph is a matter of seconds, and engines would be most of the wait:
 #: OpenVINO compiled a chain of 20,000 nodes in 16 s, and each engine compiles three times (to be
@@ -164,8 +163,4 @@ def _made_up(path: Path, report: GraphReport) -> list[Arrays]:
 def _names(wanted: Sequence[str] | None) -> list[str]:
     if wanted is None:
         return [engine.name for engine in shipping_engines()]
-    for name in wanted:
-        found = known_engines.get(name)().available()
-        if not found.ok:
-            raise UnknownNameError(f"{name} cannot run here: {found.reason}; {found.remedy}")
-    return list(wanted)
+    return [named_engine(name).name for name in wanted]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lepton_ai.data.metric import Score
-from lepton_ai.engines.engine import EnginePlan, engines
+from lepton_ai.engines.engine import EnginePlan, default_engines
 from lepton_ai.errors import DataError, EngineError, LeptonError, ModelError, WorkerError
 from lepton_ai.measure.runner import ProcessRunner, Runner
 from lepton_ai.model.signature import Array, Arrays
@@ -131,7 +131,7 @@ def first_not_finite(outputs: Arrays) -> tuple[str, int] | None:
 
 def _first_that_runs(job: Job) -> tuple[Recipe, Runner]:
     reasons = []
-    for name in engines.names():
+    for name in [engine.name for engine in default_engines()]:
         plan = EnginePlan(threads=job.threads)
         log = job.journal.folder / "log.txt"
         try:

@@ -25,13 +25,10 @@ class Recipe:
     @property
     def name(self) -> str:
         """The recipe in words, unique within a search."""
-        cores = "1 thread" if self.plan.threads == 1 else f"{self.plan.threads} threads"
         form = self.compressor or self.plan.precision
         if self.compressor and self.plan.precision != "fp32":
             form += f"+{self.plan.precision}"
-        branches = (f"{self.plan.branches} branches",) if self.plan.branches > 1 else ()
-        without = tuple(f"without {name}" for name in self.plan.without)
-        return " · ".join((*self.rewrites, form, self.engine, cores, *branches, *without))
+        return " · ".join((*self.rewrites, form, self.engine, *self.plan.words))
 
     @property
     def key(self) -> str:

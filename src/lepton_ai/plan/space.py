@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from lepton_ai.compress.compressor import compressors
-from lepton_ai.engines.engine import Engine, EnginePlan, engines
-from lepton_ai.errors import MissingExtraError
+from lepton_ai.engines.engine import Engine, EnginePlan, default_engines, engines
+from lepton_ai.errors import UnknownNameError
 from lepton_ai.graph.rewrite import STANDARD
 from lepton_ai.plan.recipe import Recipe
 from lepton_ai.plan.trial import CANDIDATE, FAILED, Trial
@@ -18,16 +18,23 @@ _PLANNED_ANEW = 3
 
 
 def shipping_engines() -> list[Engine]:
-    """The engines that run here and may go into a bundle, in order of registration."""
-    found = []
-    for name in engines.names():
-        try:
-            engine = engines.get(name)()
-        except MissingExtraError:
-            continue
-        if engine.ships and engine.available().ok:
-            found.append(engine)
-    return found
+    """The engines that run here, may go into a bundle and are asked without being named."""
+    return [engine for engine in default_engines() if engine.ships and engine.available().ok]
+
+
+def named_engine(name: str) -> Engine:
+    """The engine ``name``, which need not be one of those that are asked unnamed.
+
+    Raises:
+        UnknownNameError: none is called so, it does not take graphs, or it cannot run here.
+    """
+    engine = engines.get(name)()
+    if engine.form != "graph":
+        raise UnknownNameError(f"{name} takes no graph but a {engine.form} folder")
+    found = engine.available()
+    if not found.ok:
+        raise UnknownNameError(f"{name} cannot run here: {found.reason}; {found.remedy}")
+    return engine
 
 
 def plain(threads: int) -> list[Recipe]:

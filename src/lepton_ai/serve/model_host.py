@@ -1,4 +1,4 @@
-"""One model's turnstile: work in a thread of its own, one at a time, and a queue with an end."""
+"""One model's turnstile: work in threads of its own, few at a time, and a queue with an end."""
 
 import asyncio
 from collections.abc import Callable
@@ -16,9 +16,10 @@ QUEUE_LIMIT = 64
 
 
 class ModelHost:
-    """A network and the thread that it runs in, outside the event loop.
+    """A network and the threads that it runs in, outside the event loop.
 
-    The engine itself uses several cores, so that calls side by side would only slow each other.
+    There are as many as its plan has streams, most often one: the engine itself uses several cores,
+    and more calls side by side would only slow each other.
     """
 
     def __init__(self, net: Net, *, queue_limit: int = QUEUE_LIMIT) -> None:
@@ -26,7 +27,9 @@ class ModelHost:
         self._queue_limit = queue_limit
         self._pending = 0
         self._count_lock = Lock()
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"model-{net.name}")
+        self._threads = ThreadPoolExecutor(
+            max_workers=net.plan.streams, thread_name_prefix=f"model-{net.name}"
+        )
 
     async def do(self, work: Callable[[Net], T]) -> T:
         """The result of ``work`` on the network, when its turn has come.
@@ -42,13 +45,13 @@ class ModelHost:
                     {"retry-after": "1"},
                 )
             self._pending += 1
-        future = self._thread.submit(work, self.net)
+        future = self._threads.submit(work, self.net)
         future.add_done_callback(self._leave)
         return await asyncio.wrap_future(future)
 
     def close(self) -> None:
-        """Let the work in hand finish and end the thread; the network stays open."""
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        """Let the work in hand finish and end the threads; the network stays open."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
 
     def _leave(self, _: "Future[Any]") -> None:
         with self._count_lock:
