@@ -163,8 +163,19 @@ def _latency_table(rows: list[dict[str, Any]], engine: str) -> Iterator[str]:
     for row in rows:
         times = row["p50"][engine]
         cells = [f"{times[tool]:.3f}" if tool in times else "refused" for tool in tools]
-        more = [f"{row['noise'][engine]:.1%}", ", ".join(row["kept"][engine])]
+        more = [f"{row['noise'][engine]:.1%}", _gain(row, engine)]
         yield f"| {row['network']} | " + " | ".join([*cells, *more]) + " |"
+
+
+def _gain(row: dict[str, Any], engine: str) -> str:
+    """The rewrites that were kept, and whether they gained more than the noise."""
+    kept = ", ".join(row["kept"][engine])
+    times = row["p50"][engine]
+    if not kept:
+        return "nothing: it is the input graph"
+    if INPUT in times and times[OURS] > times[INPUT] * (1 - row["noise"][engine]):
+        return f"{kept}: no gain beyond the noise"
+    return kept
 
 
 def _summary(rows: list[dict[str, Any]]) -> Iterator[str]:
