@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lepton_ai.data.raw import RawData, check_finite, check_raw
+from lepton_ai.data.raw import RawData, check_enough, check_finite, check_raw
 from lepton_ai.errors import DataError
 
 
@@ -17,7 +17,13 @@ def test_data_that_fits_passes_through_unchanged():
 @pytest.mark.parametrize(("count", "came"), [(0, "no samples"), (1, "1 sample"), (9, "9 samples")])
 def test_too_few_samples_are_refused_with_the_number_needed(count, came):
     with pytest.raises(DataError, match=rf"holds {came}, and at least 10"):
-        check_raw(of(x=np.zeros((count, 2))))
+        check_enough(count, "mine")
+
+
+def test_no_samples_are_refused_and_few_are_not():
+    with pytest.raises(DataError, match="holds no samples"):
+        check_raw(of(x=np.zeros((0, 2))))
+    assert len(check_raw(of(x=np.zeros((1, 2))))) == 1
 
 
 def test_unequal_first_axes_are_named_with_their_counts():

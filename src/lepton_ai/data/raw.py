@@ -64,7 +64,8 @@ def check_raw(raw: RawData) -> RawData:
     if len(set(counts.values())) > 1:
         told = ", ".join(f"{name} has {count}" for name, count in counts.items())
         raise DataError(f"all arrays in {raw.name} need the same number of samples, and {told}")
-    check_enough(len(raw), raw.name)
+    if not len(raw):
+        raise DataError(f"{raw.name} holds no samples")
     for name, array in arrays.items():
         check_finite(_called(name), array)
     if raw.labels is not None:

@@ -15,7 +15,7 @@ import numpy as np
 from lepton_ai.bundle.pack import BundleContents, pack
 from lepton_ai.data.bind import bind
 from lepton_ai.data.choose import choose_metric
-from lepton_ai.data.raw import RawData
+from lepton_ai.data.raw import RawData, check_enough
 from lepton_ai.data.source import read_data
 from lepton_ai.data.split import split
 from lepton_ai.engines.eager import Eager
@@ -84,6 +84,7 @@ def optimize(
     budget = (budget or Budget()).check()
     tell(Event(stage="read", text=str(model) if isinstance(model, str | Path) else "module"))
     raw = read_data(data, text=text, label=label)
+    check_enough(len(raw), raw.name)
     with tempfile.TemporaryDirectory(prefix="lepton-") as folder, left_as_found(model):
         held = read(model, Path(folder), _example(raw))
         job = _bind(held, raw, metric, budget, started, tell)
