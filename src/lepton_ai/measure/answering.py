@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 _BENCH = "lepton_ai.measure.bench_process"
-#: Seconds for one graph to load, or to answer all calls.
 #: Seconds for one graph to load or to answer; a loop that never ends is told after that.
 _TIMEOUT = 120.0
 #: Reasons that are told where nothing can be proven; more of them say the same.
