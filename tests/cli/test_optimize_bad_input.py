@@ -241,3 +241,7 @@ def test_a_repeated_weight_is_fine_and_not_refused(lepton, folder):
     done = lepton("optimize", "model.onnx", "--data", "val.npz", *words)
     assert done.returncode == 0, done.stderr
     assert (folder / "out.lepton" / "manifest.json").exists()
+
+
+def test_an_engine_that_ships_nothing(refused):
+    assert "goes into no bundle" in refused("--engine", "reference")

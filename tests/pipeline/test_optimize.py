@@ -75,14 +75,16 @@ def test_a_bound_that_nothing_can_keep_is_missed_and_the_closest_is_saved(digits
     assert lepton("verify", record["bundle"]).returncode == 0
 
 
-def test_a_bound_on_size_ships_a_smaller_artifact(digits):
+def test_a_bound_on_size_ships_a_smaller_artifact_in_the_engine_asked_for(digits):
     size = (digits / "model.onnx").stat().st_size / 1e6
     result = lepton_ai.optimize(
         digits / "model.onnx",
         digits / "val.npz",
         budget=Budget(minutes=5, max_size_mb=0.7 * size, max_drop=0.03),
+        engines=["openvino"],
     )
     assert result.status == "MET", result.why
+    assert {trial["recipe"]["engine"] for trial in result.tried} == {"openvino"}
     assert result.best["measurement"]["bytes_on_disk"] <= 0.7e6 * size
     assert not result.certificate["equal"]
     assert result.certificate["n"] > 300

@@ -2,13 +2,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
+import pytest
 from onnx import parser
 
 from lepton_ai.engines.engine import EnginePlan
+from lepton_ai.errors import UnknownNameError
 from lepton_ai.graph.rewrite import rewrites
 from lepton_ai.plan import space
 from lepton_ai.plan.recipe import Recipe
 from lepton_ai.plan.trial import CANDIDATE, FAILED, REJECTED, Trial
+
+BOTH = ("onnxruntime", "openvino")
 
 
 def trial(verdict=CANDIDATE, *, equal=False, ratio=1.0, **recipe) -> Trial:
@@ -18,8 +22,27 @@ def trial(verdict=CANDIDATE, *, equal=False, ratio=1.0, **recipe) -> Trial:
 
 
 def test_the_plain_graph_goes_into_every_engine_that_ships():
-    assert {r.engine for r in space.plain(2)} == {"onnxruntime", "openvino"}
-    assert all(r.rewrites == () and r.compressor is None for r in space.plain(2))
+    assert {r.engine for r in space.plain(space.asked_engines(None), 2)} == set(BOTH)
+    assert all(r.rewrites == () and r.compressor is None for r in space.plain(BOTH, 2))
+
+
+def test_engines_that_are_named_are_those_that_are_tried():
+    assert space.asked_engines(["openvino", "openvino"]) == ("openvino",)
+
+
+@pytest.mark.parametrize(
+    ("names", "why"),
+    [
+        (["tensorflow"], "known are"),
+        (["reference"], "goes into no bundle"),
+        (["ctranslate2"], "takes no graph"),
+        ([], "a list of names"),
+        ("openvino", "a list of names"),
+    ],
+)
+def test_engines_that_cannot_be_tried_are_refused(names, why):
+    with pytest.raises(UnknownNameError, match=why):
+        space.asked_engines(names)
 
 
 def everything(recipe: Recipe) -> Sequence[str]:
@@ -67,9 +90,9 @@ def test_compressors_build_on_the_rewritten_graph_only_if_the_gate_let_it_throug
     stopped = [trial(REJECTED, rewrites=("standard",))]
     assert space.base_of(passed, "onnxruntime") == ("standard",)
     assert space.base_of(stopped, "onnxruntime") == ()
-    of_one = [r for r in space.compressed(2, passed) if r.engine == "onnxruntime"]
+    of_one = [r for r in space.compressed(BOTH, 2, passed) if r.engine == "onnxruntime"]
     assert {r.rewrites for r in of_one} == {("standard",)}
-    assert {r.rewrites for r in space.compressed(2, stopped)} == {()}
+    assert {r.rewrites for r in space.compressed(BOTH, 2, stopped)} == {()}
 
 
 def test_a_rewritten_graph_that_is_slower_in_an_engine_is_not_built_on_there():
@@ -85,11 +108,11 @@ def test_a_rewritten_graph_that_is_slower_in_an_engine_is_not_built_on_there():
 
 def test_no_recipe_occurs_twice_and_names_and_keys_tell_them_apart():
     recipes = [
-        *space.plain(2),
-        *space.standard(2),
+        *space.plain(BOTH, 2),
+        *space.standard(BOTH, 2),
         *space.for_one_engine([trial(equal=True, rewrites=("standard",))], everything),
-        *space.lower_precision(2, []),
-        *space.compressed(2, [trial(equal=True, rewrites=("standard",))]),
+        *space.lower_precision(BOTH, 2, []),
+        *space.compressed(BOTH, 2, [trial(equal=True, rewrites=("standard",))]),
     ]
     assert len({r.name for r in recipes}) == len({r.key for r in recipes}) == len(recipes)
 

@@ -31,6 +31,10 @@ def optimize(
     max_latency_ms: Bound = None,
     max_size_mb: Bound = None,
     max_memory_mb: Bound = None,
+    engine: Annotated[
+        list[str] | None,
+        typer.Option(help="Try this engine; may be given again.", show_default="all that run here"),
+    ] = None,
     minutes: Annotated[float, typer.Option(help="How long the search may take.")] = 10.0,
     confidence: Annotated[float, typer.Option(help="Of the certificate.")] = 0.95,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing bundle.")] = False,
@@ -67,6 +71,7 @@ def optimize(
             budget=budget,
             text=text,
             label=label,
+            engines=engine or None,
             progress=line.show,
         )
     record = {**result.record, "bundle": str(result.save(target, overwrite=overwrite))}

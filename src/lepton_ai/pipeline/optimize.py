@@ -4,7 +4,7 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +37,7 @@ from lepton_ai.plan.journal import Journal, content_key
 from lepton_ai.plan.oracle import Oracle
 from lepton_ai.plan.outcome import Outcome
 from lepton_ai.plan.search import Search
+from lepton_ai.plan.space import asked_engines
 from lepton_ai.report.render import render
 
 #: Relative to an output's scale: eager and exported kernels add in another order, and in deep
@@ -64,6 +65,7 @@ def optimize(
     budget: Budget | None = None,
     text: str | None = None,
     label: str | None = None,
+    engines: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """The fastest artifact of ``model`` that is proven to meet ``budget`` on this machine.
@@ -72,7 +74,9 @@ def optimize(
     folder (``.npz``, CSV or Parquet with the columns ``text`` and ``label``, one folder of images
     per class) or arrays by input name, first axis the samples. ``metric`` is a name, a
     ``file.py:function`` or a function; accuracy where there are labels, otherwise agreement with
-    the original. Trials are journalled by content: the same call again goes on, or returns at once.
+    the original. ``engines`` names those to try; by default, all that run here and need not be
+    asked for by name. Trials are journalled by content: the same call again goes on, or returns at
+    once.
 
     Raises:
         UserError: the model, data, metric or budget cannot be used; the message says why.
@@ -82,19 +86,27 @@ def optimize(
     if budget is not None and not isinstance(budget, Budget):
         raise BudgetError(f"budget wants a lepton_ai.Budget, and a {type(budget).__name__} came")
     budget = (budget or Budget()).check()
+    names = asked_engines(engines)
     tell(Event(stage="read", text=str(model) if isinstance(model, str | Path) else "module"))
     raw = read_data(data, text=text, label=label)
     check_enough(len(raw), raw.name)
     with tempfile.TemporaryDirectory(prefix="lepton-") as folder, left_as_found(model):
         held = read(model, Path(folder), _example(raw))
-        job = _bind(held, raw, metric, budget, started, tell)
-        key = json.dumps([job.model.name, budget.to_json(), job.threads], sort_keys=True)
+        job = _bind(held, raw, metric, budget, names, started, tell)
+        about = [job.model.name, budget.to_json(), job.threads, names]
+        key = json.dumps(about, sort_keys=True)
         finished = _finished(job.journal, key)
         return finished or _search(job, key)
 
 
 def _bind(
-    model: Model, raw: RawData, metric: Any, budget: Budget, started: float, tell: Progress
+    model: Model,
+    raw: RawData,
+    metric: Any,
+    budget: Budget,
+    engines: tuple[str, ...],
+    started: float,
+    tell: Progress,
 ) -> Job:
     """Everything that a search needs, with the model's file moved in beside the journal."""
     samples = bind(raw, model.signature, model.processing)
@@ -115,6 +127,7 @@ def _bind(
         machine=machine,
         journal=journal,
         threads=machine.cores,
+        engines=engines,
         started=started,
         progress=tell,
     )

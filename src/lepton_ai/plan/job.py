@@ -30,8 +30,9 @@ Progress = Callable[[Event], None]
 class Job:
     """A model bound to its samples, with the metric, the budget, and where to keep things.
 
-    ``threads`` is the most that an engine may use; ``started`` is the monotonic second at which
-    the search began, from which the minutes of the budget run.
+    ``threads`` is the most that an engine may use; ``engines`` are those to try, by name;
+    ``started`` is the monotonic second at which the search began, from which the minutes of the
+    budget run.
     """
 
     model: Model
@@ -42,5 +43,6 @@ class Job:
     machine: Machine
     journal: Journal
     threads: int
+    engines: tuple[str, ...]
     started: float
     progress: Progress

@@ -35,16 +35,16 @@ class Search:
 
     def run(self) -> None:
         """Try every stage, as far as the minutes of the budget go."""
-        threads = self.job.threads
+        threads, names = self.job.threads, self.job.engines
         stages: list[tuple[str, float, Callable[[], list[Recipe]]]] = [
-            ("plain engines", math.inf, lambda: space.plain(threads)),
-            ("rewrites", _UNTIL_TRIALS_END, lambda: space.standard(threads)),
+            ("plain engines", math.inf, lambda: space.plain(names, threads)),
+            ("rewrites", _UNTIL_TRIALS_END, lambda: space.standard(names, threads)),
             (
                 "lower precision",
                 _UNTIL_TRIALS_END,
-                lambda: space.lower_precision(threads, self.trials),
+                lambda: space.lower_precision(names, threads, self.trials),
             ),
-            ("int8", _UNTIL_TRIALS_END, lambda: space.compressed(threads, self.trials)),
+            ("int8", _UNTIL_TRIALS_END, lambda: space.compressed(names, threads, self.trials)),
             ("rewrites of one engine", _UNTIL_TRIALS_END, self._for_one_engine),
             ("rewrites together", _UNTIL_TRIALS_END, lambda: space.combined(self.trials)),
             (
@@ -56,8 +56,9 @@ class Search:
         for name, until, recipes in stages:
             self._stage(name, until, recipes())
         if not any(trial.equal for trial in self.trials):
-            plain = [trial for trial in self.trials if trial.recipe in space.plain(threads)]
-            reasons = "; ".join(f"{trial.name}: {trial.why}" for trial in plain)
+            plain = space.plain(names, threads)
+            tried = [trial for trial in self.trials if trial.recipe in plain]
+            reasons = "; ".join(f"{trial.name}: {trial.why}" for trial in tried)
             raise ModelError(f"no engine answers as the original does: {reasons}")
 
     def minutes_left(self) -> float:

@@ -22,6 +22,24 @@ def shipping_engines() -> list[Engine]:
     return [engine for engine in default_engines() if engine.ships and engine.available().ok]
 
 
+def asked_engines(names: Sequence[str] | None) -> tuple[str, ...]:
+    """The engines that a search tries: those ``names``, or all that are asked unnamed.
+
+    Raises:
+        UnknownNameError: none is called so, it takes no graphs, cannot run here, or may not go into
+            a bundle.
+    """
+    if names is None:
+        return tuple(engine.name for engine in shipping_engines())
+    if isinstance(names, str) or not names:
+        raise UnknownNameError(f"engines wants a list of names, and {names!r} came")
+    found = [named_engine(name) for name in names]
+    for engine in found:
+        if not engine.ships:
+            raise UnknownNameError(f"{engine.name} is for checking, and goes into no bundle")
+    return tuple(dict.fromkeys(engine.name for engine in found))
+
+
 def named_engine(name: str) -> Engine:
     """The engine ``name``, which need not be one of those that are asked unnamed.
 
@@ -37,18 +55,16 @@ def named_engine(name: str) -> Engine:
     return engine
 
 
-def plain(threads: int) -> list[Recipe]:
-    """The untouched graph in every engine, fp32."""
+def plain(names: Sequence[str], threads: int) -> list[Recipe]:
+    """The untouched graph in each of these engines, fp32."""
     plan = EnginePlan(threads=threads)
-    return [Recipe(engine=engine.name, plan=plan) for engine in shipping_engines()]
+    return [Recipe(engine=name, plan=plan) for name in names]
 
 
-def standard(threads: int) -> list[Recipe]:
-    """The rewritten graph in every engine, fp32."""
+def standard(names: Sequence[str], threads: int) -> list[Recipe]:
+    """The rewritten graph in each of these engines, fp32."""
     plan = EnginePlan(threads=threads)
-    return [
-        Recipe(rewrites=(STANDARD,), engine=engine.name, plan=plan) for engine in shipping_engines()
-    ]
+    return [Recipe(rewrites=(STANDARD,), engine=name, plan=plan) for name in names]
 
 
 def for_one_engine(
@@ -90,32 +106,32 @@ def _leaders(best: Sequence[Trial]) -> list[Trial]:
     return [*best[:1], *(trial for trial in equal if trial not in best[:1])]
 
 
-def lower_precision(threads: int, trials: Sequence[Trial]) -> list[Recipe]:
+def lower_precision(names: Sequence[str], threads: int, trials: Sequence[Trial]) -> list[Recipe]:
     """Arithmetic below fp32, where an engine computes it on this machine."""
     return [
         Recipe(
-            rewrites=base_of(trials, engine.name),
-            engine=engine.name,
+            rewrites=base_of(trials, name),
+            engine=name,
             plan=EnginePlan(threads=threads, precision=precision),
         )
-        for engine in shipping_engines()
-        for precision in engine.precisions()
+        for name in names
+        for precision in engines.get(name)().precisions()
         if precision != "fp32"
     ]
 
 
-def compressed(threads: int, trials: Sequence[Trial]) -> list[Recipe]:
+def compressed(names: Sequence[str], threads: int, trials: Sequence[Trial]) -> list[Recipe]:
     """Every compressor in every engine and precision, on the rewritten graph."""
     return [
         Recipe(
-            rewrites=base_of(trials, engine.name),
-            compressor=name,
-            engine=engine.name,
+            rewrites=base_of(trials, name),
+            compressor=compressor,
+            engine=name,
             plan=EnginePlan(threads=threads, precision=precision),
         )
-        for name in compressors.names()
-        for engine in shipping_engines()
-        for precision in engine.precisions()
+        for compressor in compressors.names()
+        for name in names
+        for precision in engines.get(name)().precisions()
     ]
 
 
