@@ -97,3 +97,9 @@ class WorkerError(LeptonError):
 
 class RegistryError(LeptonError):
     """A plug-in that is broken or registered twice."""
+
+
+def first_line(failure: BaseException | str) -> str:
+    """What a failure of another library says, without the traces and the advice that follow."""
+    lines = [line.strip() for line in str(failure).splitlines() if line.strip()]
+    return lines[0] if lines else type(failure).__name__

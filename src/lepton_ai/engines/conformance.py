@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from lepton_ai.engines.conformance_checks import Check, check_case, copies, first_line, run_beside
+from lepton_ai.engines.conformance_checks import Check, check_case, copies, run_beside
 from lepton_ai.engines.conformance_graphs import (
     HEAVY,
     REQUIRED,
@@ -23,7 +23,7 @@ from lepton_ai.engines.conformance_graphs import (
     write_unknown,
 )
 from lepton_ai.engines.engine import Engine, EnginePlan, Executable, engines
-from lepton_ai.errors import EngineError
+from lepton_ai.errors import EngineError, first_line
 from lepton_ai.model.signature import Arrays
 
 #: Loads of one graph over which memory must not grow.

@@ -11,7 +11,7 @@ import numpy as np
 
 from lepton_ai.engines.conformance_graphs import Case
 from lepton_ai.engines.engine import Executable
-from lepton_ai.errors import EngineError
+from lepton_ai.errors import EngineError, first_line
 from lepton_ai.model.signature import Array, Arrays
 
 #: What another engine's kernels may change, of an output's largest value. Rewriting a graph for one
@@ -295,8 +295,3 @@ def _identical(one: Array, other: Array) -> bool:
     if one.dtype.kind in "USO":
         return np.array_equal(one, other)
     return one.shape == other.shape and one.tobytes() == other.tobytes()
-
-
-def first_line(failure: Exception) -> str:
-    """The first line of what ``failure`` says."""
-    return (str(failure).strip() or type(failure).__name__).partition("\n")[0]

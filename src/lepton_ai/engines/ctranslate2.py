@@ -12,7 +12,7 @@ from lepton_ai.engines.cache import cached
 from lepton_ai.engines.ctranslate2_folder import Decoding, Folder, name_of, read_folder
 from lepton_ai.engines.engine import Availability, Engine, EnginePlan, Executable
 from lepton_ai.engines.feed import Feed, Wanted
-from lepton_ai.errors import EngineError, EngineUnavailableError
+from lepton_ai.errors import EngineError, EngineUnavailableError, first_line
 from lepton_ai.model.signature import Array, Arrays
 
 _REMEDY = "pip install 'lepton-ai[translate]'"
@@ -129,7 +129,7 @@ class Translation(Executable):
                 return_scores=True,
             )
         except Exception as failure:  # its exceptions share no base class
-            why = str(failure).strip().partition("\n")[0]
+            why = first_line(failure)
             raise EngineError(f"ctranslate2 failed: {why}") from failure
         return self._answer([[int(name) for name in one.hypotheses[0]] for one in found], found)
 
@@ -213,7 +213,7 @@ def _open(converted: Path, plan: EnginePlan) -> Any:
             intra_threads=plan.threads,
         )
     except Exception as failure:  # its exceptions share no base class
-        why = str(failure).strip().partition("\n")[0]
+        why = first_line(failure)
         raise EngineError(f"ctranslate2 refuses what it converted: {why}") from failure
 
 

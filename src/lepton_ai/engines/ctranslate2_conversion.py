@@ -13,7 +13,7 @@ from ctranslate2.converters import TransformersConverter  # type: ignore[import-
 from ctranslate2.specs import model_spec  # type: ignore[import-untyped]
 
 from lepton_ai.engines.ctranslate2_folder import Family, name_of
-from lepton_ai.errors import EngineError
+from lepton_ai.errors import EngineError, first_line
 from lepton_ai.formats.quiet import quiet
 
 #: Marian's converter looks for this name to leave the token out, which only starts the decoder.
@@ -35,7 +35,7 @@ def convert(path: Path, config: Mapping[str, Any], family: Family, kind: str, in
     except EngineError:
         raise
     except Exception as failure:  # transformers and the converter raise many kinds
-        why = str(failure).strip().partition("\n")[0]
+        why = first_line(failure)
         raise EngineError(f"ctranslate2 cannot convert {path}: {why}") from failure
 
 

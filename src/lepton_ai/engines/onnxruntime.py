@@ -11,11 +11,10 @@ from lepton_ai.engines.onnxruntime_providers import DISTRIBUTIONS, check_device,
 from lepton_ai.engines.onnxruntime_session import (
     EVERYTHING,
     Session,
-    first_line,
     kept_session,
     open_session,
 )
-from lepton_ai.errors import ModelError
+from lepton_ai.errors import ModelError, first_line
 from lepton_ai.graph.graph_report import NodeTime, Refusal
 from lepton_ai.model.signature import Arrays
 

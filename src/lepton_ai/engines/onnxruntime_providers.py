@@ -9,7 +9,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from lepton_ai.errors import EngineError, EngineUnavailableError
+from lepton_ai.errors import EngineError, EngineUnavailableError, first_line
 
 CPU = "CPUExecutionProvider"
 #: The provider behind each device of a plan, with those that take over what it leaves.
@@ -89,7 +89,7 @@ def trial(provider: str, open_session: Open) -> str:
             return f"{provider} gave way to {', '.join(session.get_providers())}"
         (answer,) = session.run(["y"], {"x": np.array([1.0, 2.0], np.float32)})
     except Exception as failure:  # its exceptions share no base class
-        return str(failure).strip().partition("\n")[0]
+        return first_line(failure)
     return "" if answer.tolist() == [2.0, 4.0] else f"{provider} computed 1 + 1 = {answer[0]}"
 
 

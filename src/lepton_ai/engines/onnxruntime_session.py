@@ -18,7 +18,7 @@ from lepton_ai.engines.heap import trim_heap
 from lepton_ai.engines.onnxruntime_providers import MEMORY, PROVIDERS
 from lepton_ai.engines.processor import one_cpu_per_core
 from lepton_ai.engines.turns import Turns
-from lepton_ai.errors import EngineError, EngineUnavailableError
+from lepton_ai.errors import EngineError, EngineUnavailableError, first_line
 from lepton_ai.model.signature import Arrays
 
 #: In a plan's ``without``: the graph is run as it is written, with no optimisation at all.
@@ -149,11 +149,6 @@ def run_bound(session: Any, outputs: Sequence[str], inputs: Arrays, memory: str)
     session.run_with_iobinding(binding)
     values: list[Any] = binding.copy_outputs_to_cpu()
     return values
-
-
-def first_line(failure: Exception | str) -> str:
-    """What the runtime says; the lines after the first are where it says so."""
-    return str(failure).strip().partition("\n")[0]
 
 
 def _set(options: Any, onnxruntime: Any, plan: EnginePlan) -> None:

@@ -2,6 +2,7 @@
 
 import functools
 import re
+import threading
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,6 +29,7 @@ _FAILED = re.compile(
     re.MULTILINE,
 )
 _UNKNOWN = re.compile(r"No conversion rule found for operations: (.+)")
+_one_core = threading.Lock()
 
 
 class OpenVino(Engine):
@@ -166,13 +168,21 @@ def _imported(blob: Path, device: str, settings: dict[str, Any]) -> tuple[Any, A
     return _core().import_model(tensor, device, settings), weights
 
 
-@functools.cache
 def _core() -> Any:
     """One core per process, as OpenVINO wants it: each loads the plug-ins anew."""
+    with _one_core:
+        return _new_core()
+
+
+@functools.cache
+def _new_core() -> Any:
     try:
         import openvino
     except ImportError as failure:
         raise EngineUnavailableError("openvino is not installed") from failure
+    # The bindings make their table of dtypes when first asked, under a lock of C++'s and with
+    # Python's let go: of two first calls at once, each would wait for the other for ever (2026.4).
+    openvino.Type.f32.to_dtype()
     return openvino.Core()
 
 

@@ -3,6 +3,7 @@
 import re
 
 from lepton_ai.engines.xla_client import jax_here
+from lepton_ai.errors import first_line
 from lepton_ai.graph.graph_report import Refusal
 
 #: How the table of meanings names the node that failed.
@@ -22,7 +23,7 @@ def complaint(failure: Exception) -> str:
     if depends_on_data(failure):
         label = f"{named['operator']} node {named['node']!r}: " if named else ""
         return label + _UNKNOWN_SIZES
-    return text.partition("\n")[0]
+    return first_line(failure)
 
 
 def depends_on_data(failure: BaseException) -> bool:

@@ -6,9 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lepton_ai.errors import ModelError
+from lepton_ai.errors import ModelError, first_line
 from lepton_ai.formats.format import Format
-from lepton_ai.formats.huggingface_config import first_line
 from lepton_ai.formats.pickle import refuse
 from lepton_ai.formats.quiet import quiet
 from lepton_ai.model.model import Model

@@ -19,9 +19,3 @@ def label_names(config: "PretrainedConfig") -> tuple[str, ...]:
     """The labels in the order of the classes."""
     labels: Any = config.id2label
     return tuple(str(labels[index]) for index in range(int(config.num_labels or 0)))
-
-
-def first_line(failure: BaseException) -> str:
-    """What a failure says, without its traces and advice."""
-    lines = [line.strip() for line in str(failure).splitlines() if line.strip()]
-    return lines[0][:300] if lines else type(failure).__name__

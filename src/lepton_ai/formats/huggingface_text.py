@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from transformers import AutoTokenizer, PreTrainedModel
 
-from lepton_ai.errors import ModelError
-from lepton_ai.formats.huggingface_config import first_line, label_names, softmax_or
+from lepton_ai.errors import ModelError, first_line
+from lepton_ai.formats.huggingface_config import label_names, softmax_or
 from lepton_ai.formats.huggingface_logits import export_logits
 from lepton_ai.formats.quiet import quiet
 from lepton_ai.model.model import Model

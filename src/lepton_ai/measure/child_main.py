@@ -7,6 +7,8 @@ from importlib import import_module
 from multiprocessing.connection import Connection
 from typing import Any
 
+from lepton_ai.errors import first_line
+
 _PR_SET_PDEATHSIG = 1
 
 
@@ -30,7 +32,7 @@ def _answer(target: str, arguments: tuple[Any, ...]) -> tuple[str, Any]:
     except MemoryError:
         return "WorkerError", "out of memory"
     except Exception as failure:  # the parent decides what it means
-        return type(failure).__name__, str(failure).strip().partition("\n")[0]
+        return type(failure).__name__, first_line(failure)
 
 
 def _die_with_parent() -> None:
