@@ -10,7 +10,7 @@
 PYTHON ?=
 BIN := .venv/bin
 # Side by side, one file to a process: half of most tests is waiting for a child to start.
-PYTEST := $(BIN)/python -m pytest -n logical --dist loadfile
+PYTEST := $(BIN)/python -m pytest -n logical --dist loadfile --max-worker-restart 0
 # The name of the stamp carries the contents that decided the installation.
 STAMP := .venv/.setup-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
 
