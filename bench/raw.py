@@ -1,12 +1,15 @@
 """Engines without Lepton: their own defaults, and their own best call on what Lepton compiled."""
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lepton_ai.engines.engine import Executable
+from lepton_ai.engines.engine import EnginePlan, Executable, engines
+from lepton_ai.engines.onnxruntime_providers import ONE_NODE
 from lepton_ai.measure import bench_process
 from lepton_ai.measure.child import Child
 from lepton_ai.measure.runner import Runner
@@ -36,6 +39,8 @@ def openvino(path: Path) -> Callable[[Feed], Any]:
 
 
 DEFAULTS = {"onnxruntime": onnxruntime, "openvino": openvino}
+#: Those whose quick start may be called from several threads at once.
+TAKES_CALLS = ("onnxruntime",)
 
 
 class _Defaults(Executable):
@@ -49,6 +54,34 @@ class _Defaults(Executable):
 def load(engine: str, path: str) -> None:
     """What a child process runs: the engine as it comes, where the clock looks for it."""
     bench_process._held["it"] = _Defaults(DEFAULTS[engine](Path(path)))
+
+
+def load_seconds(engine: str, path: str, plan: Mapping[str, Any], cache: str, other: str) -> float:
+    """What a child process runs: how long ``engine`` takes to load a graph, itself at work already.
+
+    It has loaded and run the graph ``other`` before, so that its libraries are not in the time.
+    """
+    kind = engines.get(engine)()
+    how = EnginePlan.from_json(plan)
+    executable = kind.load(Path(other), replace(how, precision="fp32"), Path(f"{other}-kept"))
+    executable.run({"x": np.ones(2, np.float32)})
+    executable.close()
+    start = time.perf_counter()
+    kind.load(Path(path), how, Path(cache))
+    return time.perf_counter() - start
+
+
+def seconds_to_load(engine: str, path: Path, plan: EnginePlan, cache: Path, log: Path) -> float:
+    """:func:`load_seconds` in a process of its own."""
+    other = path.parent / "other.onnx"
+    if not other.exists():
+        other.write_bytes(ONE_NODE)
+    child = Child(log, title=engine)
+    try:
+        words = (engine, str(path), plan.to_json(), str(cache), str(other))
+        return float(child.call("raw:load_seconds", *words, timeout=_TIMEOUT))
+    finally:
+        child.close()
 
 
 class DefaultRunner(Runner):

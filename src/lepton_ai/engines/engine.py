@@ -35,9 +35,10 @@ class EnginePlan:
     its own quantisation, and the precision then says how the rest of it is computed. ``streams``
     calls may run side by side, from as many threads of the caller's, and in each of them
     ``branches`` of the graph, with ``threads`` for each branch. ``batch`` is how many samples the
-    caller had best stack into a call; the engine runs what comes. ``pinning`` says whether threads
-    stay on their cores; ``None`` leaves it to the engine. ``without`` names what the engine does of
-    its own and is left out, because on this machine it does not pay.
+    caller had best stack into a call; the engine runs what comes. With ``fixed_batch`` it compiles
+    for that number alone, and once more for any other when the first such call comes. ``pinning``
+    says whether threads stay on their cores; ``None`` leaves it to the engine. ``without`` names
+    what the engine does of its own and is left out, because on this machine it does not pay.
     """
 
     threads: int = 1
@@ -46,6 +47,7 @@ class EnginePlan:
     branches: int = 1
     streams: int = 1
     batch: int = 1
+    fixed_batch: bool = False
     pinning: bool | None = None
     device: str = "cpu"
 
@@ -58,13 +60,14 @@ class EnginePlan:
     def words(self) -> tuple[str, ...]:
         """All but the precision in words; what is as by default is left out."""
         cores = "1 thread" if self.threads == 1 else f"{self.threads} threads"
+        stacked = (f"batch {self.batch}",) if self.batch > 1 else ()
         pinned = {None: (), True: ("pinned",), False: ("not pinned",)}[self.pinning]
         return (
             *((f"on {self.device}",) if self.device != "cpu" else ()),
             cores,
             *((f"{self.branches} branches",) if self.branches > 1 else ()),
             *((f"{self.streams} streams",) if self.streams > 1 else ()),
-            *((f"batch {self.batch}",) if self.batch > 1 else ()),
+            *((f"compiled for batch {self.batch}",) if self.fixed_batch else stacked),
             *pinned,
             *(f"without {name}" for name in self.without),
         )
@@ -116,6 +119,8 @@ class Engine(ABC):
     form: str = "graph"
     #: Whether calls of one executable can run side by side, so that plans have streams.
     parallel: bool = False
+    #: Whether it can compile for one number of samples alone, and gains by it.
+    fixes_batch: bool = False
     #: The distributions that it may come from, the first that is installed counts; its own name
     #: where there are none.
     distributions: tuple[str, ...] = ()
@@ -155,6 +160,8 @@ class Engine(ABC):
                 raise EngineError(f"{name} wants a whole number from 1 on, and {value!r} came")
         if plan.pinning not in (None, True, False):
             raise EngineError(f"pinning wants true, false or null, and {plan.pinning!r} came")
+        if plan.fixed_batch and not self.fixes_batch:
+            raise EngineError(f"{self.name} compiles for no fixed number of samples")
         if plan.cores > usable_cores():
             raise EngineError(
                 f"{plan.threads} threads for each of {plan.branches} branches in {plan.streams} "
@@ -177,17 +184,18 @@ class Engine(ABC):
         """Other plans whose calls per second are worth measuring, on the cores of ``plan``.
 
         Calls side by side, where the engine can, by the topology of the machine; and samples
-        stacked, where the graph takes any number of them.
+        stacked, where the graph takes any number of them, for which it is compiled if that helps.
         """
         from lepton_ai.engines.batching import stackable
 
         cores = plan.cores
-        batches = BATCHES if stackable(path) else (1,)
+        free = stackable(path)
+        base = replace(plan, branches=1, fixed_batch=free and self.fixes_batch)
         counts = _stream_counts(cores) if self.parallel else [1]
         found = [
-            replace(plan, threads=cores // streams, branches=1, streams=streams, batch=batch)
+            replace(base, threads=cores // streams, streams=streams, batch=batch)
             for streams in counts
-            for batch in batches
+            for batch in (BATCHES if free else (1,))
         ]
         return [each for each in found if each != plan]
 

@@ -19,11 +19,11 @@ from typing import Any
 
 from lepton_ai.engines.cache import cached
 from lepton_ai.engines.engine import Availability, Engine, EnginePlan, Executable
+from lepton_ai.engines.inductor_compiling import compile_into
 from lepton_ai.engines.inductor_executable import Compiled, Package, open_package
 from lepton_ai.engines.inductor_program import (
     Contents,
     Source,
-    compile_into,
     fixed_names,
     is_static,
     read_contents,
@@ -50,7 +50,7 @@ _DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 #: How the table of meanings names the node that failed.
 _NODE = re.compile(r"(?P<operator>[\w.]+) node '(?P<node>.*?)': (?P<reason>.*)")
 #: Raised when what is kept takes another form.
-_FORM = 1
+_FORM = 2
 
 
 class Inductor(Engine):
@@ -204,25 +204,29 @@ class _Build:
         source = self._source()
         signature = source.signature
         try:
-            program, sizes = self._trace(source, {})
+            traced = self._trace(source, {})
         except EngineError:
             if is_static(signature):
                 raise
             # Which sizes it would fix is not known, so each call's are.
             write_contents(folder, Contents(signature=signature, fixed=(), sizes=None))
             return
-        fixed = fixed_names(signature, sizes)
-        if not fixed:
-            compile_into(folder, program, self._plan, self._device)
-        contents = Contents(signature=signature, fixed=fixed, sizes=None if fixed else sizes)
-        write_contents(folder, contents)
+        fixed = fixed_names(signature, traced[1])
+        if fixed:
+            write_contents(folder, Contents(signature=signature, fixed=fixed, sizes=None))
+            return
+        at_hand = [traced]
+        self._compile(folder, source, lambda: at_hand.pop() if at_hand else self._trace(source, {}))
 
     def _make(self, folder: Path, traced: Callable[[Source], tuple[Any, Sizes]]) -> None:
         source = self._source()
-        program, sizes = traced(source)
-        compile_into(folder, program, self._plan, self._device)
-        contents = Contents(signature=source.signature, fixed=(), sizes=sizes)
-        write_contents(folder, contents)
+        self._compile(folder, source, lambda: traced(source))
+
+    def _compile(
+        self, folder: Path, source: Source, trace: Callable[[], tuple[Any, Sizes]]
+    ) -> None:
+        sizes = compile_into(folder, source, trace, self._plan, self._device)
+        write_contents(folder, Contents(signature=source.signature, fixed=(), sizes=sizes))
 
 
 def _unknown(path: Path) -> Iterator[Refusal]:

@@ -11,9 +11,10 @@ import numpy as np
 
 from lepton_ai.engines.engine import EnginePlan, Executable
 from lepton_ai.engines.feed import Feed, Wanted
-from lepton_ai.engines.inductor_program import PACKAGE, read_contents, reason, torch_here
+from lepton_ai.engines.inductor_compiling import open_loader
+from lepton_ai.engines.inductor_program import read_contents, torch_here
 from lepton_ai.engines.inductor_sizes import Shapes, Sizes
-from lepton_ai.errors import EngineError
+from lepton_ai.errors import EngineError, first_line
 from lepton_ai.model.signature import Array, Arrays, Signature, TensorSpec
 
 #: Packages for particular sizes that are kept in memory, those called last.
@@ -34,21 +35,11 @@ class Package:
 
 
 def open_package(folder: Path, plan: EnginePlan) -> Package | None:
-    """The package in ``folder``; nothing if it holds none.
-
-    The loader is asked for the compiled library alone. ``aoti_load_package`` would unpickle
-    whatever else somebody had put beside it.
-    """
-    torch = torch_here()
+    """The package in ``folder``; nothing if it holds none."""
     sizes = read_contents(folder).sizes
     if sizes is None:
         return None
-    open_loader = torch._C._aoti.AOTIModelPackageLoader
-    try:
-        loader = open_loader(str(folder / PACKAGE), "model", False, plan.streams, -1)
-    except RuntimeError as failure:
-        raise EngineError(f"inductor cannot load what it compiled: {reason(failure)}") from failure
-    return Package(loader=loader, sizes=sizes)
+    return Package(loader=open_loader(folder, plan.streams), sizes=sizes)
 
 
 class Compiled(Executable):
@@ -89,7 +80,7 @@ class Compiled(Executable):
             answer = package.loader.run(tensors)
             values = [_array(value) for value in answer]
         except Exception as failure:  # its exceptions share no base class
-            raise EngineError(f"inductor failed: {reason(failure)}") from failure
+            raise EngineError(f"inductor failed: {first_line(failure)}") from failure
         return dict(zip(self._signature.output_names, values, strict=True))
 
     def close(self) -> None:

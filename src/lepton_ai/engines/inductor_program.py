@@ -1,43 +1,42 @@
-"""A graph traced by ``torch.export``, compiled by AOTInductor, and kept as a package.
+"""A graph traced by ``torch.export``, and what is kept of it beside the compiled package.
 
 It is traced once for all sizes that it says are free. Where the trace fixes some of them (a loop
 that is written out holds for one length) or fails, it is traced anew for the sizes of a call.
 """
 
 import json
-import tempfile
 import threading
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lepton_ai.engines.engine import EnginePlan
 from lepton_ai.engines.inductor_sizes import Shapes, Sizes, sizes_of
-from lepton_ai.errors import EngineError, EngineUnavailableError, ModelError
-from lepton_ai.model.signature import Signature, TensorSpec
+from lepton_ai.errors import EngineError, EngineUnavailableError, ModelError, first_line
+from lepton_ai.model.signature import Arrays, Signature, TensorSpec
 
 if TYPE_CHECKING:  # the base install has neither
     import onnx_ir as ir
 
-#: The unpacked package in a folder; the compiler calls it as the file that it was in.
-PACKAGE = "network"
 _CONTENTS = "network.json"
 #: Sizes that an input's free axes are traced with, where nothing tells which it can take.
 _ANY_SIZE = 8
 _PRODUCTS = {"fp32": None, "bf16": "bfloat16", "fp16": "float16"}
-#: The compiler keeps its state in the process.
-_alone = threading.RLock()
+#: The tracer and the compiler keep their state in the process.
+alone = threading.RLock()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A graph as it is traced: the module, its inputs and outputs, and sizes that it can take."""
+    """A graph as it is traced: the module, its inputs and outputs, and what it can take.
+
+    ``examples`` is a size for each name; ``calls`` are made up, of different sizes.
+    """
 
     module: Any
     signature: Signature
     examples: Mapping[str, int]
+    calls: Sequence[Arrays]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +87,9 @@ def read_source(path: Path, precision: str, device: str) -> Source:
         raise EngineError(f"inductor refuses the graph: {failure}") from failure
     module.tie(_same_sizes(signature))
     module = module.eval().requires_grad_(False).to(device)
-    return Source(module=module, signature=signature, examples=_examples(model, signature))
+    calls = _made_up(model)
+    examples = _examples(calls, signature)
+    return Source(module=module, signature=signature, examples=examples, calls=calls)
 
 
 def trace(source: Source, sizes: Mapping[str, int], device: str) -> tuple[Any, Sizes]:
@@ -141,35 +142,6 @@ def fixed_names(signature: Signature, sizes: Sizes) -> tuple[str, ...]:
     return tuple(found)
 
 
-def compile_into(folder: Path, program: Any, plan: EnginePlan, device: str) -> None:
-    """Compile ``program`` into the package in ``folder``.
-
-    Raises:
-        EngineError: the compiler failed.
-    """
-    torch = torch_here()
-    options: dict[str, Any] = {"cpp.threads": plan.threads}
-    if device == "cpu":
-        options["freezing"] = True  # weights are folded, and laid out as the processor wants them
-    try:
-        with (
-            _alone,
-            torch.no_grad(),
-            tempfile.TemporaryDirectory(prefix="lepton-inductor-") as parts,
-            # Else they, and with them the weights, would stay in the compiler's own cache.
-            torch._inductor.config.patch({"aot_inductor.output_path": parts}),
-        ):
-            package = Path(parts) / f"{PACKAGE}.pt2"
-            torch._inductor.aoti_compile_and_package(
-                program, package_path=str(package), inductor_configs=options
-            )
-            # Out of a file it would be copied for each load, and a library is never unloaded:
-            # what lies at one place is loaded once.
-            zipfile.ZipFile(package).extractall(folder)
-    except Exception as failure:  # the compilers under this raise whatever they happen to
-        raise EngineError(f"inductor cannot compile the graph: {reason(failure)}") from failure
-
-
 def write_contents(folder: Path, contents: Contents) -> None:
     """Put beside the package what :func:`read_contents` reads."""
     record = {
@@ -191,12 +163,6 @@ def read_contents(folder: Path) -> Contents:
     )
 
 
-def reason(failure: BaseException) -> str:
-    """The first line of what a failure says."""
-    lines = [line.strip() for line in str(failure).splitlines() if line.strip()]
-    return lines[0] if lines else type(failure).__name__
-
-
 def _exported(
     source: Source, shapes: Sequence[Sequence[int]], free: Sequence[set[int]], device: str
 ) -> tuple[Any, Sizes]:
@@ -210,11 +176,11 @@ def _exported(
     automatic = torch.export.Dim.AUTO
     wanted = tuple(dict.fromkeys(sorted(axes), automatic) for axes in free)
     try:
-        with _alone, torch.no_grad():
+        with alone, torch.no_grad():
             program = torch.export.export(source.module, inputs, dynamic_shapes=(wanted,))
             return program, sizes_of(program)
     except Exception as failure:  # PyTorch and the meanings raise whatever they happen to
-        raise EngineError(f"inductor refuses the graph: {reason(failure)}") from failure
+        raise EngineError(f"inductor refuses the graph: {first_line(failure)}") from failure
 
 
 def dtype_of(spec: TensorSpec) -> Any:
@@ -225,18 +191,22 @@ def dtype_of(spec: TensorSpec) -> Any:
     return np.dtype(ml_dtypes.bfloat16 if spec.dtype == "bfloat16" else spec.dtype)
 
 
-def _examples(model: "ir.Model", signature: Signature) -> dict[str, int]:
+def _made_up(model: "ir.Model") -> list[Arrays]:
+    from lepton_ai.graph.feeding.feeds import generate
+
+    try:
+        return generate(model)
+    except ModelError:
+        return []
+
+
+def _examples(calls: Sequence[Arrays], signature: Signature) -> dict[str, int]:
     """A size that the graph can take for each name; different ones, where that is no matter.
 
     Sizes that happen to be equal are sizes that a trace may take for equal.
     """
-    from lepton_ai.graph.feeding.feeds import generate
-
     found: dict[str, int] = {}
-    try:
-        feed = generate(model)[1]  # of its calls the one whose sizes are all larger than one
-    except ModelError:
-        feed = {}
+    feed = calls[1] if calls else {}  # of them the one whose sizes are all larger than one
     for spec in signature.inputs:
         came = feed[spec.name].shape if spec.name in feed else ()
         for axis, name in enumerate(spec.shape or ()):

@@ -12,7 +12,8 @@ import numpy as np
 
 from lepton_ai.engines.cache import cached
 from lepton_ai.engines.engine import Availability, Engine, EnginePlan, Executable
-from lepton_ai.engines.openvino_request import Requests, reason_of
+from lepton_ai.engines.fixed_batch import FixedBatch
+from lepton_ai.engines.openvino_request import Requests, names_of_size, reason_of
 from lepton_ai.errors import EngineError, EngineUnavailableError
 from lepton_ai.graph.graph_report import NodeTime, Refusal
 from lepton_ai.model.signature import Arrays
@@ -37,6 +38,7 @@ class OpenVino(Engine):
 
     name = "openvino"
     parallel = True
+    fixes_batch = True
     unlocks = "bf16 and int8 together on processors; Intel GPUs and NPUs"
 
     def available(self) -> Availability:
@@ -61,8 +63,16 @@ class OpenVino(Engine):
         return ("cpu", *(name for name in found if name != "cpu"))
 
     def plans(self, path: Path, plan: EnginePlan) -> list[EnginePlan]:
-        """One thread; and threads that the system may move, which by default it may not."""
+        """One thread; one number of samples; threads that may be moved, which by default may not.
+
+        Fixed, MobileNet V2 took 0.88, ConvNeXt 0.80 and a small recommender 0.5 of the time that
+        they took with a free number of samples (AMD EPYC with AVX512, version 2026.4).
+        """
+        from lepton_ai.engines.batching import stackable
+
         others = super().plans(path, plan)
+        if not plan.fixed_batch and stackable(path):
+            others.append(replace(plan, fixed_batch=True))
         if plan.threads > 1 and plan.pinning is None:
             others.append(replace(plan, pinning=False))
         return others
@@ -73,10 +83,23 @@ class OpenVino(Engine):
         The compiled graph is what ``cache`` keeps.
         """
         self.check(plan)
+        compiled, weights = self._compiled(path, plan, cache)
+        requests = Requests(compiled, plan.streams, weights)
+        if not plan.fixed_batch:
+            return requests
+        return FixedBatch(
+            self.name,
+            requests,
+            names=names_of_size(compiled, plan.batch),
+            batch=plan.batch,
+            streams=plan.streams,
+            compile_general=lambda: self.load(path, replace(plan, fixed_batch=False), cache),
+        )
+
+    def _compiled(self, path: Path, plan: EnginePlan, cache: Path | None) -> tuple[Any, Any]:
         if cache is None:
-            return Requests(_compile(path, plan), plan.streams)
-        compiled, weights = _kept(cache, f"{self.name} {self.version()}", path, plan)
-        return Requests(compiled, plan.streams, weights)
+            return _compile(path, plan), None
+        return _kept(cache, f"{self.name} {self.version()}", path, plan)
 
     def profile(
         self, path: Path, plan: EnginePlan, feed: Arrays, calls: int
@@ -134,9 +157,27 @@ def _settings(plan: EnginePlan) -> dict[str, Any]:
 def _compile(path: Path, plan: EnginePlan, **more: Any) -> Any:
     settings = {**_settings(plan), **more}
     try:
-        return _core().compile_model(str(path), plan.device.upper(), settings)
+        source = _for_batch(path, plan.batch) if plan.fixed_batch else str(path)
+        return _core().compile_model(source, plan.device.upper(), settings)
+    except EngineError:
+        raise
     except Exception as failure:  # its exceptions share no base class
         raise EngineError(f"openvino refuses the graph: {_complaint(failure)}") from failure
+
+
+def _for_batch(path: Path, batch: int) -> Any:
+    """The graph with every size that is free and comes first fixed to ``batch``."""
+    model = _core().read_model(str(path))
+    shapes = {}
+    for given in model.inputs:
+        shape = given.get_partial_shape()
+        if shape.rank.is_static and shape.rank.get_length() and shape[0].is_dynamic:
+            shape[0] = batch
+            shapes[given] = shape
+    if not shapes:
+        raise EngineError("openvino finds no free number of samples in the graph to fix")
+    model.reshape(shapes)
+    return model
 
 
 def _kept(cache: Path, engine: str, path: Path, plan: EnginePlan) -> tuple[Any, Any]:

@@ -87,6 +87,12 @@ def reason_of(failure: Exception | str) -> str:
     return telling[-1] if telling else text.strip()
 
 
+def names_of_size(compiled: Any, size: int) -> list[str]:
+    """The inputs whose first size is fixed to ``size``."""
+    wanted = [_wanted(given) for given in compiled.inputs]
+    return [one.name for one in wanted if one.shape and one.shape[0] == size]
+
+
 def own_name(output: Any, index: int) -> str:
     """The name of an output in the graph that was compiled.
 
