@@ -39,7 +39,8 @@ NETWORKS = (
 )
 #: For int8, the compressor that each engine's own makers would use.
 INT8 = {"onnxruntime": "int8-static-ort", "openvino": "int8-static-nncf"}
-ROUNDS = 3
+ROUNDS = 5
+LOADS = 3
 #: Seconds from which on a compilation is timed once.
 SLOW_TO_COMPILE = 3.0
 #: Of the first plan's latency: by less than that another is not taken for faster.
@@ -145,7 +146,7 @@ class Bench:
     def _loads(self, name: str, graph: Path, plan: EnginePlan) -> dict[str, float]:
         """Medians of loads from nothing and of loads from what these kept, each in a process."""
         first, again = [], []
-        while not first or (len(first) < ROUNDS and first[0] < SLOW_TO_COMPILE):
+        while not first or (len(first) < LOADS and first[0] < SLOW_TO_COMPILE):
             shutil.rmtree(self._cache, ignore_errors=True)
             for times in (first, again):
                 log = self._folder / "log"
@@ -163,7 +164,7 @@ class Bench:
         executable.close()
         return {kind: statistics.median(taken) * 1e3 for kind, taken in times.items()}
 
-    def _tuned(self, name: str) -> dict[str, float]:
+    def _tuned(self, name: str) -> dict[str, Any]:
         """The engine's own defaults against the best of the plans that it proposes."""
         base = self._plan("fp32")
         engine = engines.get(name)()
@@ -178,9 +179,11 @@ class Bench:
             "plan": ", ".join(chosen.words),
             "default_ms": statistics.median(each["default"] for each in rounds),
             "tuned_ms": statistics.median(each["tuned"] for each in rounds),
+            "latency_ratios": sorted(each["tuned"] / each["default"] for each in rounds),
             "throughput_plan": ", ".join(stacked.words),
             "default_per_s": statistics.median(default for default, _ in rates),
             "tuned_per_s": statistics.median(tuned for _, tuned in rates),
+            "rate_ratios": sorted(tuned / default for default, tuned in rates),
         }
 
     def _race(self, plans: dict[str, EnginePlan], name: str, *, default: bool) -> dict[str, float]:
@@ -331,26 +334,34 @@ def _load_table(rows: list[dict[str, Any]]) -> Iterator[str]:
 
 def _tuned_table(rows: list[dict[str, Any]]) -> Iterator[str]:
     yield "\n## Plans beside the engines' own defaults\n"
+    yield f"Medians of {ROUNDS} rounds of new processes, with the least and the greatest ratio. A plan"
+    yield "without more words than its threads is the default itself: its ratio is noise.\n"
     columns = ("default ms", "tuned ms", "ratio", "plan", "default/s", "tuned/s", "ratio", "plan")
     yield "| network | engine | " + " | ".join(columns) + " |"
     yield "|---" * 10 + "|"
     faster, more = [], []
     for row in rows:
         for name, held in row["tuned"].items():
-            latency = held["tuned_ms"] / held["default_ms"]
-            rate = held["tuned_per_s"] / held["default_per_s"]
+            latency = statistics.median(held["latency_ratios"])
+            rate = statistics.median(held["rate_ratios"])
             faster.append(math.log(latency))
             more.append(math.log(rate))
             yield (
                 f"| {row['network']} | {name} | {held['default_ms']:.3f} | {held['tuned_ms']:.3f} "
-                f"| {latency:.3f} | {held['plan']} | {held['default_per_s']:.1f} "
-                f"| {held['tuned_per_s']:.1f} | {rate:.3f} | {held['throughput_plan']} |"
+                f"| {_with_range(held['latency_ratios'])} | {held['plan']} "
+                f"| {held['default_per_s']:.1f} | {held['tuned_per_s']:.1f} "
+                f"| {_with_range(held['rate_ratios'])} | {held['throughput_plan']} |"
             )
     if faster:
         yield (
             f"\nGeometric means: {math.exp(statistics.mean(faster)):.3f} of the defaults' latency, "
             f"{math.exp(statistics.mean(more)):.3f} of their throughput."
         )
+
+
+def _with_range(ratios: list[float]) -> str:
+    """The median of sorted ratios, with the least and the greatest."""
+    return f"{statistics.median(ratios):.3f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
 
 
 def _options() -> argparse.Namespace:

@@ -1,4 +1,4 @@
-"""Whether calls of a graph can be stacked into one."""
+"""What of a graph decides which plans are worth trying: can calls be stacked, is it large."""
 
 from __future__ import annotations
 
@@ -27,6 +27,17 @@ def stackable(path: Path) -> bool:
     counts = {_first(value) for value in given}
     free = len(counts) == 1 and isinstance(next(iter(counts)), str)
     return free and all(not isinstance(_first(value), int) for value in graph.outputs)
+
+
+def weight_bytes(path: Path) -> int:
+    """What the weights of the graph at ``path`` hold; none where it cannot be read."""
+    from lepton_ai.graph.onnx_file import load_graph
+
+    try:
+        held = load_graph(path).graph.initializers.values()
+    except ModelError:
+        return 0
+    return sum(value.const_value.nbytes for value in held if value.const_value is not None)
 
 
 def _first(value: ir.Value) -> int | str | None:

@@ -8,6 +8,7 @@ from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
+from lepton_ai.engines.huge_pages import WORTH_BYTES, huge_pages_here
 from lepton_ai.engines.processor import numa_nodes, usable_cores
 from lepton_ai.errors import EngineError, EngineUnavailableError, MissingExtraError
 from lepton_ai.graph.graph_report import NodeTime, Refusal
@@ -36,9 +37,10 @@ class EnginePlan:
     calls may run side by side, from as many threads of the caller's, and in each of them
     ``branches`` of the graph, with ``threads`` for each branch. ``batch`` is how many samples the
     caller had best stack into a call; the engine runs what comes. With ``fixed_batch`` it compiles
-    for that number alone, and once more for any other when the first such call comes. ``pinning``
-    says whether threads stay on their cores; ``None`` leaves it to the engine. ``without`` names
-    what the engine does of its own and is left out, because on this machine it does not pay.
+    for that number alone, and once more for any other when the first such call comes. With
+    ``huge_pages`` it asks the system for such. ``pinning`` says whether threads stay on their
+    cores; ``None`` leaves it to the engine. ``without`` names what the engine does of its own and
+    is left out, because on this machine it does not pay.
     """
 
     threads: int = 1
@@ -48,6 +50,7 @@ class EnginePlan:
     streams: int = 1
     batch: int = 1
     fixed_batch: bool = False
+    huge_pages: bool = False
     pinning: bool | None = None
     device: str = "cpu"
 
@@ -68,6 +71,7 @@ class EnginePlan:
             *((f"{self.branches} branches",) if self.branches > 1 else ()),
             *((f"{self.streams} streams",) if self.streams > 1 else ()),
             *((f"compiled for batch {self.batch}",) if self.fixed_batch else stacked),
+            *(("huge pages",) if self.huge_pages else ()),
             *pinned,
             *(f"without {name}" for name in self.without),
         )
@@ -121,6 +125,8 @@ class Engine(ABC):
     parallel: bool = False
     #: Whether it can compile for one number of samples alone, and gains by it.
     fixes_batch: bool = False
+    #: Whether its weights are put into huge pages where a plan says so.
+    huge_pages: bool = False
     #: The distributions that it may come from, the first that is installed counts; its own name
     #: where there are none.
     distributions: tuple[str, ...] = ()
@@ -162,6 +168,8 @@ class Engine(ABC):
             raise EngineError(f"pinning wants true, false or null, and {plan.pinning!r} came")
         if plan.fixed_batch and not self.fixes_batch:
             raise EngineError(f"{self.name} compiles for no fixed number of samples")
+        if plan.huge_pages and not (self.huge_pages and huge_pages_here()):
+            raise EngineError(f"{self.name} has no huge pages on this system")
         if plan.cores > usable_cores():
             raise EngineError(
                 f"{plan.threads} threads for each of {plan.branches} branches in {plan.streams} "
@@ -174,11 +182,22 @@ class Engine(ABC):
             )
 
     def plans(self, path: Path, plan: EnginePlan) -> list[EnginePlan]:
-        """Other plans whose latency is worth measuring for the graph at ``path``: one thread.
+        """Other plans whose latency is worth measuring for the graph at ``path``.
 
-        Small networks lose more by waiting for a second thread than they gain from it.
+        One thread, as small networks lose more by waiting for a second than they gain from it; a
+        fixed number of samples, huge pages, or both.
         """
-        return [replace(plan, threads=1)] if plan.threads > 1 else []
+        from lepton_ai.engines.batching import stackable, weight_bytes
+
+        fixed = [False, True] if self.fixes_batch and stackable(path) else [plan.fixed_batch]
+        worth = self.huge_pages and huge_pages_here() and weight_bytes(path) >= WORTH_BYTES
+        others = [replace(plan, threads=1)] if plan.threads > 1 else []
+        others += [
+            replace(plan, fixed_batch=batch, huge_pages=pages)
+            for batch in fixed
+            for pages in ([False, True] if worth else [plan.huge_pages])
+        ]
+        return [each for each in others if each != plan]
 
     def throughput_plans(self, path: Path, plan: EnginePlan) -> list[EnginePlan]:
         """Other plans whose calls per second are worth measuring, on the cores of ``plan``.

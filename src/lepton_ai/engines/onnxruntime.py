@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from lepton_ai.engines.engine import Availability, Engine, EnginePlan, Executable
+from lepton_ai.engines.huge_pages import use_huge_pages
 from lepton_ai.engines.onnxruntime_providers import DISTRIBUTIONS, check_device, devices
 from lepton_ai.engines.onnxruntime_session import (
     EVERYTHING,
@@ -46,6 +47,7 @@ class OnnxRuntime(Engine):
 
     name = "onnxruntime"
     parallel = True
+    huge_pages = True
     distributions = tuple(dict.fromkeys(DISTRIBUTIONS.values()))
     unlocks = "any ONNX graph, int8 by the graph; GPUs by the build that is installed"
 
@@ -69,7 +71,7 @@ class OnnxRuntime(Engine):
         super().check(plan)
 
     def plans(self, path: Path, plan: EnginePlan) -> list[EnginePlan]:
-        """One thread; branches side by side; and the fusion of skip and layer norm left out.
+        """As for every engine; branches side by side; the fusion of skip and norm left out.
 
         Branches are tried where at least :data:`WORTH_BRANCHING` times the longest chain's work is
         there to be done. The fusion is left out where the graph has norms: its fused kernel took
@@ -89,8 +91,12 @@ class OnnxRuntime(Engine):
         """
         self.check(plan)
         if cache is None or plan.device != "cpu" or EVERYTHING in plan.without:
-            return Session(open_session(str(path), plan), plan)
-        return Session(kept_session(cache, f"{self.name} {self.version()}", path, plan), plan)
+            session = open_session(str(path), plan)
+        else:
+            session = kept_session(cache, f"{self.name} {self.version()}", path, plan)
+        if plan.huge_pages:
+            use_huge_pages()
+        return Session(session, plan)
 
     def profile(
         self, path: Path, plan: EnginePlan, feed: Arrays, calls: int
