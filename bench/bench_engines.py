@@ -334,8 +334,8 @@ def _load_table(rows: list[dict[str, Any]]) -> Iterator[str]:
 
 def _tuned_table(rows: list[dict[str, Any]]) -> Iterator[str]:
     yield "\n## Plans beside the engines' own defaults\n"
-    yield f"Medians of {ROUNDS} rounds of new processes, with the least and the greatest ratio. A plan"
-    yield "without more words than its threads is the default itself: its ratio is noise.\n"
+    yield f"Medians of {ROUNDS} rounds of new processes, with the least and the greatest ratio."
+    yield "A plan that says no more than its threads is the default itself: its ratio is noise.\n"
     columns = ("default ms", "tuned ms", "ratio", "plan", "default/s", "tuned/s", "ratio", "plan")
     yield "| network | engine | " + " | ".join(columns) + " |"
     yield "|---" * 10 + "|"
@@ -368,7 +368,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("networks", nargs="*", help="networks of the zoo; ten of them by default")
     parser.add_argument("--engines", nargs="*", help="engines; all that run here by default")
-    parser.add_argument("--seconds", type=float, default=1.0, help="on the clock, each figure")
+    parser.add_argument("--seconds", type=float, default=0.5, help="on the clock, each figure")
     parser.add_argument("--small", action="store_true", help="the sizes that tests use")
     return parser.parse_args()
 
