@@ -169,6 +169,23 @@ def test_the_entries_used_last_are_kept(tmp_path, graph):
     assert make.times == len(plans)
 
 
+def test_the_graphs_used_last_are_kept(tmp_path, graph, monkeypatch):
+    monkeypatch.setattr(cache_module, "MOST_GRAPHS", 2)
+    make, home = Maker(), tmp_path / "c"
+
+    def load(number: int) -> Path:
+        graph.write_bytes(b"graph %d" % number)
+        return cached(home, "engine 1", graph, PLAN, make)
+
+    entries = [load(0), load(1)]
+    for entry in entries:
+        os.utime(entry.parent, (1, 1))
+    assert load(0) == entries[0]
+    load(2)
+    assert [entry.exists() for entry in entries] == [True, False]
+    assert make.times == 3
+
+
 def test_a_cache_that_cannot_be_written_is_not_used(tmp_path, graph):
     make = Maker()
     no_folder = tmp_path / "file"

@@ -3,7 +3,8 @@
 An entry is a folder ``CACHE/GRAPH/KEY``: ``GRAPH`` names the bytes of the graph and of the weights
 beside it, ``KEY`` the engine and its version, the plan and the processor. It is made in a folder
 beside its place and moved there, under a lock, so that processes which start together compile once
-and none sees half an entry. :data:`MOST_ENTRIES` of a graph are kept, those used last.
+and none sees half an entry. :data:`MOST_ENTRIES` of a graph and :data:`MOST_GRAPHS` graphs are
+kept, those used last.
 
 Reading every byte again would take longer than some engines need to load what they kept. So files
 are trusted as long as their size and times are those of when they were read or written, as version
@@ -30,6 +31,8 @@ from lepton_ai.engines.processor import processor
 
 #: Entries kept of one graph: a few plans of two or three engines, before and after an upgrade.
 MOST_ENTRIES = 8
+#: Graphs of which entries are kept.
+MOST_GRAPHS = 64
 #: Files whose digest is remembered.
 _MOST_REMEMBERED = 512
 #: A file that was written less than this before it was read may change without its time changing.
@@ -38,6 +41,7 @@ _FORM = 1
 _NAME_LENGTH = 24
 _CONTENTS = "entry.json"
 _MAKING = ".making-"
+_LOCK = ".lock"
 _DIGESTS = "digests"
 #: How a graph names a file beside it: the entry ``location`` of a weight, in the ONNX encoding.
 _LOCATION = b"\x0a\x08location\x12"
@@ -67,10 +71,12 @@ def cached(
                 if not _is_whole(entry):
                     _put(entry, make)
                     _prune(home, keep=entry)
+            _forget_graphs(cache, keep=home)
     except OSError:
         return _for_this_process(f"{graph}/{key}", make)
     with suppress(OSError):  # a folder that others wrote: its age then counts from when it was made
         os.utime(entry)
+        os.utime(home)
     return entry
 
 
@@ -132,6 +138,21 @@ def _prune(home: Path, *, keep: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _forget_graphs(cache: Path, *, keep: Path) -> None:
+    """Remove all entries of the graphs that were used longest ago.
+
+    Whoever has loaded one of them goes on: its files are mapped, or read.
+    """
+    homes = [
+        (folder.stat().st_mtime_ns, folder)
+        for folder in cache.iterdir()
+        if folder != keep and (folder / _LOCK).is_file()
+    ]
+    for _, folder in sorted(homes, reverse=True)[MOST_GRAPHS - 1 :]:
+        with _alone(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def _for_this_process(name: str, make: Callable[[Path], None]) -> Path:
     if name not in _unkept:
         folder = tempfile.TemporaryDirectory(prefix="lepton-unkept-")
@@ -147,7 +168,7 @@ def _for_this_process(name: str, make: Callable[[Path], None]) -> Path:
 @contextmanager
 def _alone(home: Path) -> Iterator[None]:
     """Hold the lock of a graph's folder; it ends with the process, however that ends."""
-    with (home / ".lock").open("w") as file:
+    with (home / _LOCK).open("w") as file:
         with suppress(OSError):  # a file system without locks: the move at the end is atomic still
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
