@@ -61,10 +61,16 @@ def main() -> None:
             rows.append(row)
             print(f"# {json.dumps(row)}", file=sys.stderr, flush=True)
             if not (options.networks or options.small):  # what was measured is kept, come what may
-                RESULTS.parent.mkdir(exist_ok=True)
-                RESULTS.write_text("\n".join(_page(rows)) + "\n", encoding="utf-8")
+                _write("\n".join(_page(rows)))
     if options.networks or options.small:
         print("\n".join(_page(rows)))
+
+
+def _write(page: str) -> None:
+    RESULTS.parent.mkdir(exist_ok=True)
+    scratch = RESULTS.with_suffix(".partial")
+    scratch.write_text(page + "\n", encoding="utf-8")
+    scratch.replace(RESULTS)
 
 
 def _runs(engine: Engine) -> bool:
@@ -215,7 +221,7 @@ class Bench:
     ) -> tuple[float, EnginePlan]:
         """The most samples in a second, and the plan that gave them."""
         plans = [base]
-        if name in DEFAULTS:  # the others compile for a minute a plan
+        if name in DEFAULTS:  # the others compile for long, and have no plans besides
             plans += engines.get(name)().throughput_plans(graph, base)
         rates = {plan: self._rate(name, graph, plan, seconds) for plan in dict.fromkeys(plans)}
         best = max(rates, key=rates.__getitem__)
@@ -276,7 +282,11 @@ def _page(rows: list[dict[str, Any]]) -> Iterator[str]:
     machine = fingerprint()
     yield "# Engines\n"
     yield f"`make bench-engines` on {machine.cpu}, {machine.cores} cores, with"
-    yield f"{', '.join(machine.isa)}. Batch 1, random weights, after the standard rewrite.\n"
+    yield f"{', '.join(machine.isa)}. Batch 1, random weights, after the standard rewrite."
+    missing = [name for name in NETWORKS if name not in [row["network"] for row in rows]]
+    if missing:
+        yield f"Not measured this time: {', '.join(missing)}."
+    yield ""
     yield from _engine_table(rows)
     yield from _overhead_table(rows)
     yield from _load_table(rows)
@@ -320,8 +330,8 @@ def _overhead_table(rows: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def _load_table(rows: list[dict[str, Any]]) -> Iterator[str]:
-    """Only where a graph has about the five million parameters that the bound is given for."""
     yield "\n## Loading again\n"
+    yield "XLA compiles in the first call, which is not in its load.\n"
     yield "| network | parameters | engine | precision | first s | again s | share |"
     yield "|---|---|---|---|---|---|---|"
     for row in rows:

@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper, parser
+from onnx import numpy_helper, parser
 
 from lepton_ai.engines.engine import EnginePlan, default_engines, engines
-from lepton_ai.engines.huge_pages import huge_pages_here
 from lepton_ai.engines.onnxruntime import OnnxRuntime
 from lepton_ai.engines.onnxruntime_session import ARENA, EVERYTHING, SPINNING
 from lepton_ai.engines.openvino import OpenVino
@@ -159,98 +158,6 @@ def test_two_streams_run_two_calls_at_once(tmp_path, name):
     for x, answer in zip(calls, answers, strict=True):
         np.testing.assert_array_equal(executable.run({"x": x})["y"], answer)
     assert not np.array_equal(*answers)
-
-
-@pytest.mark.parametrize("cached", [False, True])
-def test_a_graph_for_one_number_of_samples_answers_any_other_too(tmp_path, cached):
-    path = graph(tmp_path, CHAIN)
-    cache = tmp_path / "cache" if cached else None
-    general = OpenVino().load(path, EnginePlan())
-    for _ in range(1 + cached):
-        fixed = OpenVino().load(path, EnginePlan(batch=2, fixed_batch=True), cache)
-        for samples in (2, 1, 2, 5):
-            call = {"x": np.random.default_rng(samples).normal(size=(samples, 32)).astype("f")}
-            answer = fixed.run(call)["y"]
-            np.testing.assert_allclose(answer, general.run(call)["y"], rtol=1e-5, atol=1e-6)
-        fixed.close()
-        with pytest.raises(EngineError, match="was closed"):
-            fixed.run(call)
-
-
-@pytest.mark.skipif(usable_cores() < 2, reason="one core runs one call at a time")
-def test_calls_of_all_sizes_at_once_compile_the_others_once(tmp_path):
-    executable = OpenVino().load(graph(tmp_path, CHAIN), EnginePlan(streams=2, fixed_batch=True))
-    made, compile_general = [], executable._compile_general
-    executable._compile_general = lambda: made.append(compile_general()) or made[-1]
-    calls = [{"x": np.full((1 + n % 3, 32), n, np.float32)} for n in range(60)]
-    with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(executable.run, calls))
-    assert len(made) == 1
-    plain = OpenVino().load(graph(tmp_path, CHAIN), EnginePlan())
-    for call, answer in zip(calls, answers, strict=True):
-        np.testing.assert_allclose(answer["y"], plain.run(call)["y"], rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("call", "why"),
-    [
-        ({}, "'x' is missing"),
-        ({"x": 3}, "'x' wants a NumPy array"),
-        ({"x": np.ones((1, 31), "f")}, "'x' wants the shape"),
-        ({"x": np.ones((3, 31), "f")}, "'x' wants the shape"),
-        ({"x": np.ones((1, 32))}, "'x' wants float32"),
-        ({"x": np.ones((0, 32), "f")}, "'x' has no samples"),
-    ],
-)
-def test_a_graph_for_one_number_of_samples_tells_what_does_not_fit(tmp_path, call, why):
-    executable = OpenVino().load(graph(tmp_path, CHAIN), EnginePlan(fixed_batch=True))
-    with pytest.raises(EngineError, match=why):
-        executable.run(call)
-
-
-def test_a_fixed_number_of_samples_is_refused_where_there_is_none(tmp_path):
-    with pytest.raises(EngineError, match="no fixed number"):
-        OnnxRuntime().load(graph(tmp_path, CHAIN), EnginePlan(fixed_batch=True))
-    with pytest.raises(EngineError, match="no free number of samples"):
-        OpenVino().load(
-            graph(tmp_path, CHAIN.replace("[n, 32]", "[4, 32]")), EnginePlan(fixed_batch=True)
-        )
-
-
-LARGE = """
-import sys
-from pathlib import Path
-import numpy as np, onnx
-from lepton_ai.engines.engine import EnginePlan, engines
-
-def in_huge_pages():
-    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("AnonHugePages"))
-
-before = in_huge_pages()
-plan = EnginePlan(huge_pages=True)
-executable = engines.get(sys.argv[1])().load(Path(sys.argv[2]), plan)
-assert in_huge_pages() - before > 8 << 10, (before, in_huge_pages())
-executable.run({"x": np.ones((1, 2048), np.float32)})
-"""
-
-
-@pytest.mark.skipif(not huge_pages_here(), reason="this system gives no huge pages")
-@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
-def test_large_weights_lie_in_huge_pages_where_a_plan_says_so(tmp_path, name):
-    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
-    sides = [
-        helper.make_tensor_value_info(side, TensorProto.FLOAT, ["n", 2048]) for side in ("x", "y")
-    ]
-    weights = np.random.default_rng(0).normal(size=(2048, 2048)).astype("f")
-    made = helper.make_graph(
-        nodes, "g", sides[:1], sides[1:], [numpy_helper.from_array(weights, "w")]
-    )
-    path = tmp_path / "net.onnx"
-    onnx.save(helper.make_model(made, ir_version=8), path)
-    plan = EnginePlan(huge_pages=True)
-    assert plan in engines.get(name)().plans(path, EnginePlan())
-    subprocess.run([sys.executable, "-c", LARGE, name, str(path)], check=True, timeout=60)
 
 
 FIRST_CALLS = """

@@ -33,7 +33,9 @@ def optimize(
     max_memory_mb: Bound = None,
     engine: Annotated[
         list[str] | None,
-        typer.Option(help="Try this engine; may be given again.", show_default="all that run here"),
+        typer.Option(
+            help="Try this engine; may be given again.", show_default="those that are usually fast"
+        ),
     ] = None,
     minutes: Annotated[float, typer.Option(help="How long the search may take.")] = 10.0,
     confidence: Annotated[float, typer.Option(help="Of the certificate.")] = 0.95,

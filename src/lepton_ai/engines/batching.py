@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,33 +12,35 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 
-def stackable(path: Path) -> bool:
-    """Whether the first axis of every input and output is a number of samples that is free.
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """What of a graph decides which plans are worth trying.
 
-    It is one where all inputs have the same symbol there, and no output a fixed size.
+    ``stackable`` says whether the first axis of every input and output is a number of samples that
+    is free: all inputs have the same symbol there, and no output a fixed size.
     """
+
+    stackable: bool
+    weight_bytes: int
+
+
+def look(path: Path) -> Form:
+    """The form of the graph at ``path``; the least promising where it cannot be read."""
     # Searches have onnx_ir, which this needs; the base install, which runs bundles, has not.
     from lepton_ai.graph.onnx_file import load_graph
 
     try:
         graph = load_graph(path).graph
     except ModelError:  # an engine may take it all the same
-        return False
+        return Form(stackable=False, weight_bytes=0)
     given = [value for value in graph.inputs if value.name not in graph.initializers]
     counts = {_first(value) for value in given}
     free = len(counts) == 1 and isinstance(next(iter(counts)), str)
-    return free and all(not isinstance(_first(value), int) for value in graph.outputs)
-
-
-def weight_bytes(path: Path) -> int:
-    """What the weights of the graph at ``path`` hold; none where it cannot be read."""
-    from lepton_ai.graph.onnx_file import load_graph
-
-    try:
-        held = load_graph(path).graph.initializers.values()
-    except ModelError:
-        return 0
-    return sum(value.const_value.nbytes for value in held if value.const_value is not None)
+    held = [value.const_value for value in graph.initializers.values()]
+    return Form(
+        stackable=free and all(not isinstance(_first(value), int) for value in graph.outputs),
+        weight_bytes=sum(tensor.nbytes for tensor in held if tensor is not None),
+    )
 
 
 def _first(value: ir.Value) -> int | str | None:

@@ -64,6 +64,7 @@ def cached(
     graph, key = _digest(path, cache)[:_NAME_LENGTH], _key(engine, plan)
     home = cache / graph
     entry = home / key
+    made = False
     try:
         if not _is_whole(entry):
             home.mkdir(parents=True, exist_ok=True)
@@ -71,9 +72,11 @@ def cached(
                 if not _is_whole(entry):
                     _put(entry, make)
                     _prune(home, keep=entry)
-            _forget_graphs(cache, keep=home)
+                    made = True
     except OSError:
         return _for_this_process(f"{graph}/{key}", make)
+    if made:
+        _forget_graphs(cache, keep=home)
     with suppress(OSError):  # a folder that others wrote: its age then counts from when it was made
         os.utime(entry)
         os.utime(home)
@@ -141,16 +144,21 @@ def _prune(home: Path, *, keep: Path) -> None:
 def _forget_graphs(cache: Path, *, keep: Path) -> None:
     """Remove all entries of the graphs that were used longest ago.
 
-    Whoever has loaded one of them goes on: its files are mapped, or read.
+    Whoever has loaded one of them goes on: its files are mapped, or read. The lock stays, for
+    others may be waiting for it; a graph whose lock is held is in use, and stays as it is.
     """
-    homes = [
-        (folder.stat().st_mtime_ns, folder)
-        for folder in cache.iterdir()
-        if folder != keep and (folder / _LOCK).is_file()
-    ]
-    for _, folder in sorted(homes, reverse=True)[MOST_GRAPHS - 1 :]:
-        with _alone(folder):
-            shutil.rmtree(folder, ignore_errors=True)
+    homes = []
+    with suppress(OSError):
+        for folder in cache.iterdir():
+            with suppress(OSError):
+                if folder != keep and any(folder.glob(f"*/{_CONTENTS}")):
+                    homes.append((folder.stat().st_mtime_ns, folder))
+    for used, folder in sorted(homes, reverse=True)[MOST_GRAPHS - 1 :]:
+        with suppress(OSError), _alone(folder, wait=False):
+            if folder.stat().st_mtime_ns == used:
+                for entry in folder.iterdir():
+                    if entry.is_dir():
+                        shutil.rmtree(entry, ignore_errors=True)
 
 
 def _for_this_process(name: str, make: Callable[[Path], None]) -> Path:
@@ -166,12 +174,31 @@ def _for_this_process(name: str, make: Callable[[Path], None]) -> Path:
 
 
 @contextmanager
-def _alone(home: Path) -> Iterator[None]:
-    """Hold the lock of a graph's folder; it ends with the process, however that ends."""
+def _alone(home: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold the lock of a graph's folder; it ends with the process, however that ends.
+
+    Raises:
+        BlockingIOError: another holds it, and this one does not ``wait``.
+    """
     with (home / _LOCK).open("w") as file:
-        with suppress(OSError):  # a file system without locks: the move at the end is atomic still
-            fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise
+        except OSError:  # a file system without locks: the move at the end is atomic still
+            pass
         yield
+
+
+def stamps(path: Path) -> dict[str, list[int]]:
+    """Sizes of a graph and of the files that it names, and when their content was changed last.
+
+    Empty where they are gone.
+    """
+    try:
+        return {str(file): _stamp(file)[:2] for file in _files_of(path)}
+    except OSError:
+        return {}
 
 
 def _digest(path: Path, cache: Path) -> str:

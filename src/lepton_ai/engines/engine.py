@@ -166,10 +166,12 @@ class Engine(ABC):
                 raise EngineError(f"{name} wants a whole number from 1 on, and {value!r} came")
         if plan.pinning not in (None, True, False):
             raise EngineError(f"pinning wants true, false or null, and {plan.pinning!r} came")
-        if plan.fixed_batch and not self.fixes_batch:
-            raise EngineError(f"{self.name} compiles for no fixed number of samples")
-        if plan.huge_pages and not (self.huge_pages and huge_pages_here()):
-            raise EngineError(f"{self.name} has no huge pages on this system")
+        for name, able in (("fixed_batch", self.fixes_batch), ("huge_pages", self.huge_pages)):
+            value = getattr(plan, name)
+            if not isinstance(value, bool):
+                raise EngineError(f"{name} wants true or false, and {value!r} came")
+            if value and not able:
+                raise EngineError(f"{self.name} has no {name}; leave it out of the plan")
         if plan.cores > usable_cores():
             raise EngineError(
                 f"{plan.threads} threads for each of {plan.branches} branches in {plan.streams} "
@@ -187,10 +189,12 @@ class Engine(ABC):
         One thread, as small networks lose more by waiting for a second than they gain from it; a
         fixed number of samples, huge pages, or both.
         """
-        from lepton_ai.engines.batching import stackable, weight_bytes
+        from lepton_ai.engines.batching import look
 
-        fixed = [False, True] if self.fixes_batch and stackable(path) else [plan.fixed_batch]
-        worth = self.huge_pages and huge_pages_here() and weight_bytes(path) >= WORTH_BYTES
+        form = look(path)
+        fixed = [False, True] if self.fixes_batch and form.stackable else [plan.fixed_batch]
+        large = plan.device == "cpu" and form.weight_bytes >= WORTH_BYTES
+        worth = self.huge_pages and large and huge_pages_here()
         others = [replace(plan, threads=1)] if plan.threads > 1 else []
         others += [
             replace(plan, fixed_batch=batch, huge_pages=pages)
@@ -205,10 +209,10 @@ class Engine(ABC):
         Calls side by side, where the engine can, by the topology of the machine; and samples
         stacked, where the graph takes any number of them, for which it is compiled if that helps.
         """
-        from lepton_ai.engines.batching import stackable
+        from lepton_ai.engines.batching import look
 
         cores = plan.cores
-        free = stackable(path)
+        free = look(path).stackable
         base = replace(plan, branches=1, fixed_batch=free and self.fixes_batch)
         counts = _stream_counts(cores) if self.parallel else [1]
         found = [

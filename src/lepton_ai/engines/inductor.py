@@ -24,7 +24,7 @@ from lepton_ai.engines.inductor_executable import Compiled, Package, open_packag
 from lepton_ai.engines.inductor_program import (
     Contents,
     Source,
-    fixed_names,
+    fixed_sizes,
     is_static,
     read_contents,
     read_source,
@@ -211,7 +211,7 @@ class _Build:
             # Which sizes it would fix is not known, so each call's are.
             write_contents(folder, Contents(signature=signature, fixed=(), sizes=None))
             return
-        fixed = fixed_names(signature, traced[1])
+        fixed = tuple(fixed_sizes(signature, traced[1]))
         if fixed:
             write_contents(folder, Contents(signature=signature, fixed=fixed, sizes=None))
             return

@@ -2,27 +2,27 @@
 
 With ``freezing``, PyTorch 2.13 compiles some programs for the sizes that they were traced with and
 takes calls of every other size all the same: a pooling written as a gather answered one sample with
-three rows. So what is compiled must answer calls of other sizes as the program does; what does not
-is compiled anew without that option.
+three rows. So what is compiled with it must answer calls of several sizes as the program does; what
+does not, or cannot be called to see, is compiled anew without it.
 """
 
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from lepton_ai.engines.engine import EnginePlan
-from lepton_ai.engines.inductor_program import Source, alone, torch_here
+from lepton_ai.engines.inductor_program import Source, alone, fixed_sizes, torch_here
 from lepton_ai.engines.inductor_sizes import Sizes
+from lepton_ai.engines.parity import difference
 from lepton_ai.errors import EngineError, first_line
+from lepton_ai.model.signature import Arrays
 
 #: The unpacked package in a folder; the compiler calls it as the file that it was in.
 PACKAGE = "network"
-#: Of an output's largest value, how far apart two orders of adding may bring it; far beyond that
-#: lies what was compiled wrongly.
-_APART = {"fp32": 1e-2, "bf16": 1e-1, "fp16": 1e-1}
+_UNSEEN = "no call is known that it takes"
 
 
 def compile_into(
@@ -38,14 +38,20 @@ def compile_into(
         EngineError: the tracer or the compiler failed, or what it made answers otherwise than the
             program.
     """
-    # Weights are folded, and laid out as the processor wants them.
-    for options in [{"freezing": True}, {}] if device == "cpu" else [{}]:
-        program, sizes = trace()  # the compiler fixes sizes in the program as well
-        _compile(folder, program, {"cpp.threads": plan.threads, **options})
+    threads = {"cpp.threads": plan.threads}
+    if device == "cpu":
+        program, sizes = trace()
+        # Weights are folded, and laid out as the processor wants them.
+        _compile(folder, program, {**threads, "freezing": True})
         why = _differs(folder, source, program, sizes, plan, device)
-        if why is None:
+        if not why:
             return sizes
-    raise EngineError(f"inductor compiles the graph to something else: {why}")
+    program, sizes = trace()  # anew: the compiler fixes sizes in the program as well
+    _compile(folder, program, threads)
+    why = _differs(folder, source, program, sizes, plan, device)
+    if why and why != _UNSEEN:
+        raise EngineError(f"inductor compiles the graph to something else: {why}")
+    return sizes
 
 
 def open_loader(folder: Path, streams: int) -> Any:
@@ -90,35 +96,26 @@ def _compile(folder: Path, program: Any, options: dict[str, Any]) -> None:
 
 def _differs(
     folder: Path, source: Source, program: Any, sizes: Sizes, plan: EnginePlan, device: str
-) -> str | None:
-    """Where the package answers otherwise than the program; ``None`` if nowhere."""
-    torch = torch_here()
-    calls = list(_calls(source, sizes, device))
-    if not calls:
-        return None
+) -> str:
+    """Where the package answers otherwise than the program; empty if nowhere."""
+    if not sizes.are_free:
+        return ""
     module, loader = program.module(), open_loader(folder, 1)
-    apart = _APART[plan.precision]
-    with torch.no_grad():
-        for call in calls:
+    names = source.signature.output_names
+    wanted, answers = [], []
+    with torch_here().no_grad():
+        for call in _calls(source, sizes, device):
+            try:
+                right = module(*call)
+            except Exception:  # made up, and not what the graph takes
+                continue
             try:
                 came = loader.run(list(call))
             except RuntimeError as failure:
-                return f"a call of {_shapes(call)} fails: {first_line(failure)}"
-            for name, one, other in zip(
-                source.signature.output_names, came, module(*call), strict=True
-            ):
-                if not _close(one, other, apart):
-                    return f"{name!r} is another for {_shapes(call)}"
-    return None
-
-
-def _close(one: Any, other: Any, apart: float) -> bool:
-    """Whether two outputs have one shape, and values within ``apart`` of the largest."""
-    if one.shape != other.shape:
-        return False
-    one, other = one.double(), other.double()
-    scale = float(other.nan_to_num(0.0, 0.0, 0.0).abs().max()) if other.numel() else 0.0
-    return bool(torch_here().allclose(one, other, rtol=0.0, atol=apart * scale, equal_nan=True))
+                return f"a call of {[list(x.shape) for x in call]} fails: {first_line(failure)}"
+            wanted.append(_named(names, right))
+            answers.append(_named(names, came))
+    return difference(wanted, answers, plan.precision) if wanted else _UNSEEN
 
 
 def _calls(source: Source, sizes: Sizes, device: str) -> Iterator[tuple[Any, ...]]:
@@ -127,14 +124,15 @@ def _calls(source: Source, sizes: Sizes, device: str) -> Iterator[tuple[Any, ...
 
     namespace = TorchNamespace()
     seen = set()
-    for feed in source.calls:
+    for feed in source.calls(fixed_sizes(source.signature, sizes)):
         arrays = [feed[name] for name in source.signature.input_names]
         shapes = tuple(array.shape for array in arrays)
-        if shapes in seen or not sizes.fit(shapes):
-            continue
-        seen.add(shapes)
-        yield tuple(namespace.from_host(array).to(device) for array in arrays)
+        if shapes not in seen and sizes.fit(shapes):
+            seen.add(shapes)
+            yield tuple(namespace.from_host(array).to(device) for array in arrays)
 
 
-def _shapes(call: tuple[Any, ...]) -> str:
-    return ", ".join(str(list(one.shape)) for one in call)
+def _named(names: Sequence[str], outputs: Sequence[Any]) -> Arrays:
+    from lepton_ai.operators.namespaces.torch import numpy_array
+
+    return {name: numpy_array(value) for name, value in zip(names, outputs, strict=True)}

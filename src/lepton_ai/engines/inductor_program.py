@@ -6,8 +6,9 @@ that is written out holds for one length) or fails, it is traced anew for the si
 
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,13 +31,14 @@ alone = threading.RLock()
 class Source:
     """A graph as it is traced: the module, its inputs and outputs, and what it can take.
 
-    ``examples`` is a size for each name; ``calls`` are made up, of different sizes.
+    ``examples`` is a size for each name; ``calls`` makes up some of different sizes, but those that
+    it is given.
     """
 
     module: Any
     signature: Signature
     examples: Mapping[str, int]
-    calls: Sequence[Arrays]
+    calls: Callable[[Mapping[str, int]], list[Arrays]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,8 +89,8 @@ def read_source(path: Path, precision: str, device: str) -> Source:
         raise EngineError(f"inductor refuses the graph: {failure}") from failure
     module.tie(_same_sizes(signature))
     module = module.eval().requires_grad_(False).to(device)
-    calls = _made_up(model)
-    examples = _examples(calls, signature)
+    calls = partial(_made_up, model)
+    examples = _examples(calls({}), signature)
     return Source(module=module, signature=signature, examples=examples, calls=calls)
 
 
@@ -131,15 +133,14 @@ def is_static(signature: Signature) -> bool:
     )
 
 
-def fixed_names(signature: Signature, sizes: Sizes) -> tuple[str, ...]:
-    """The names of the free sizes of a graph that the trace has fixed."""
-    found = {
-        name: None
+def fixed_sizes(signature: Signature, sizes: Sizes) -> dict[str, int]:
+    """The free sizes of a graph that the trace has fixed, by name."""
+    return {
+        name: size
         for spec, shape in zip(signature.inputs, sizes.shapes, strict=True)
         for name, size in zip(spec.shape or (), shape, strict=True)
         if isinstance(name, str) and isinstance(size, int)
     }
-    return tuple(found)
 
 
 def write_contents(folder: Path, contents: Contents) -> None:
@@ -191,11 +192,11 @@ def dtype_of(spec: TensorSpec) -> Any:
     return np.dtype(ml_dtypes.bfloat16 if spec.dtype == "bfloat16" else spec.dtype)
 
 
-def _made_up(model: "ir.Model") -> list[Arrays]:
+def _made_up(model: "ir.Model", fixed: Mapping[str, int]) -> list[Arrays]:
     from lepton_ai.graph.feeding.feeds import generate
 
     try:
-        return generate(model)
+        return generate(model, sizes=[fixed] if fixed else None)
     except ModelError:
         return []
 

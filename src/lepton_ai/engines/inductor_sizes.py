@@ -46,6 +46,11 @@ class Sizes:
     ranges: Mapping[str, tuple[int, int | None]]
     conditions: tuple[str, ...]
 
+    @property
+    def are_free(self) -> bool:
+        """Whether there is more than one set of them."""
+        return any(isinstance(size, str) for shape in self.shapes for size in shape)
+
     def fit(self, came: Shapes) -> bool:
         """Whether inputs of these shapes are answered rightly; if in doubt, not."""
         if [len(shape) for shape in came] != [len(shape) for shape in self.shapes]:

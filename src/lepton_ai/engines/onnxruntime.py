@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from lepton_ai.engines.engine import Availability, Engine, EnginePlan, Executable
-from lepton_ai.engines.huge_pages import use_huge_pages
+from lepton_ai.engines.huge_pages import in_huge_pages
 from lepton_ai.engines.onnxruntime_providers import DISTRIBUTIONS, check_device, devices
 from lepton_ai.engines.onnxruntime_session import (
     EVERYTHING,
@@ -90,13 +90,10 @@ class OnnxRuntime(Engine):
         The optimised graph is what ``cache`` keeps, for the processor alone.
         """
         self.check(plan)
-        if cache is None or plan.device != "cpu" or EVERYTHING in plan.without:
-            session = open_session(str(path), plan)
-        else:
-            session = kept_session(cache, f"{self.name} {self.version()}", path, plan)
-        if plan.huge_pages:
-            use_huge_pages()
-        return Session(session, plan)
+        with in_huge_pages(plan.huge_pages):
+            if cache is None or plan.device != "cpu" or EVERYTHING in plan.without:
+                return Session(open_session(str(path), plan), plan)
+            return Session(kept_session(cache, f"{self.name} {self.version()}", path, plan), plan)
 
     def profile(
         self, path: Path, plan: EnginePlan, feed: Arrays, calls: int

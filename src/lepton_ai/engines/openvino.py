@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from lepton_ai.engines.cache import cached
+from lepton_ai.engines.cache import cached, stamps
 from lepton_ai.engines.engine import Availability, Engine, EnginePlan, Executable
 from lepton_ai.engines.fixed_batch import FixedBatch
-from lepton_ai.engines.huge_pages import use_huge_pages
+from lepton_ai.engines.huge_pages import in_huge_pages
 from lepton_ai.engines.openvino_request import Requests, names_of_size, reason_of
 from lepton_ai.errors import EngineError, EngineUnavailableError
 from lepton_ai.graph.graph_report import NodeTime, Refusal
@@ -65,11 +65,7 @@ class OpenVino(Engine):
         return ("cpu", *(name for name in found if name != "cpu"))
 
     def plans(self, path: Path, plan: EnginePlan) -> list[EnginePlan]:
-        """As for every engine; and threads that may be moved, which by default may not.
-
-        With a fixed number of samples MobileNet V2 took 0.88, ConvNeXt 0.80 and a small recommender
-        0.5 of the time that they took with a free one (AMD EPYC with AVX512, version 2026.4).
-        """
+        """As for every engine; and threads that may be moved, which by default may not."""
         others = super().plans(path, plan)
         if plan.threads > 1 and plan.pinning is None:
             others.append(replace(plan, pinning=False))
@@ -81,19 +77,28 @@ class OpenVino(Engine):
         The compiled graph is what ``cache`` keeps.
         """
         self.check(plan)
-        compiled, weights = self._compiled(path, plan, cache)
-        requests = Requests(compiled, plan.streams, weights)
-        if plan.huge_pages:
-            use_huge_pages()
+        with in_huge_pages(plan.huge_pages):
+            compiled, weights = self._compiled(path, plan, cache)
+            requests = Requests(compiled, plan.streams, weights)
         if not plan.fixed_batch:
             return requests
+        as_loaded = stamps(path)
+
+        def compile_general() -> Executable:
+            if stamps(path) != as_loaded:
+                raise EngineError(
+                    f"{path} is no longer the graph that was loaded, and calls of other than "
+                    f"{plan.batch} samples need it; load it again"
+                )
+            return self.load(path, replace(plan, fixed_batch=False), cache)
+
         return FixedBatch(
             self.name,
             requests,
             names=names_of_size(compiled, plan.batch),
             batch=plan.batch,
             streams=plan.streams,
-            compile_general=lambda: self.load(path, replace(plan, fixed_batch=False), cache),
+            compile_general=compile_general,
         )
 
     def _compiled(self, path: Path, plan: EnginePlan, cache: Path | None) -> tuple[Any, Any]:
@@ -175,7 +180,7 @@ def _for_batch(path: Path, batch: int) -> Any:
             shape[0] = batch
             shapes[given] = shape
     if not shapes:
-        raise EngineError("openvino finds no free number of samples in the graph to fix")
+        raise EngineError("no input has a free number of samples to fix; leave fixed_batch out")
     model.reshape(shapes)
     return model
 

@@ -79,7 +79,7 @@ def optimize(
     once.
 
     Raises:
-        UserError: the model, data, metric or budget cannot be used; the message says why.
+        UserError: the model, data, metric, budget or engines cannot be used; the message says why.
     """
     started = time.monotonic()
     tell = progress or _silent

@@ -50,7 +50,7 @@ class Search:
             (
                 "plans",
                 _UNTIL_PLANS_END,
-                lambda: space.planned_anew(self._in_order(), self.bench.graphs.path),
+                self._planned_anew,
             ),
         ]
         for name, until, recipes in stages:
@@ -70,6 +70,13 @@ class Search:
             return space.for_one_engine(self._in_order(), self.bench.graphs.wanted)
         except (WorkerError, ModelError):  # the graph defeats the rules; the rest can go on
             return []
+
+    def _planned_anew(self) -> list[Recipe]:
+        recipes = space.planned_anew(self._in_order(), self.bench.graphs.path)
+        if self.job.budget.max_memory_mb is None:
+            return recipes
+        # A call of another number of samples brings a second compilation, which was not weighed.
+        return [recipe for recipe in recipes if not recipe.plan.fixed_batch]
 
     def _in_order(self) -> list[Trial]:
         return in_order(self.trials, self.job)
