@@ -215,6 +215,11 @@ def test_every_promise_is_kept(engine):
     assert REQUIRED not in report.refused
 
 
+def test_every_promise_is_kept_by_what_is_compiled_for_one_number_of_samples():
+    report = check_engine(engines.get("openvino")(), plan=EnginePlan(fixed_batch=True), reloads=20)
+    assert len(report.check().refused) < 4, report.refused
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_two_hundred_loads_leave_nothing_behind(engine):

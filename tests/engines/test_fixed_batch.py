@@ -80,7 +80,7 @@ def test_a_graph_for_one_number_of_samples_tells_what_does_not_fit(tmp_path, cal
 def test_a_fixed_number_of_samples_is_refused_where_there_is_none(tmp_path):
     with pytest.raises(EngineError, match="has no fixed_batch; leave it out"):
         OnnxRuntime().load(graph(tmp_path), EnginePlan(fixed_batch=True))
-    with pytest.raises(EngineError, match="no free number of samples"):
+    with pytest.raises(EngineError, match="a free number of samples to fix"):
         OpenVino().load(graph(tmp_path, "4"), EnginePlan(fixed_batch=True))
 
 
