@@ -77,12 +77,12 @@ class OpenVino(Engine):
         The compiled graph is what ``cache`` keeps.
         """
         self.check(plan)
+        as_loaded = stamps(path) if plan.fixed_batch else {}
         with in_huge_pages(plan.huge_pages):
             compiled, weights = self._compiled(path, plan, cache)
             requests = Requests(compiled, plan.streams, weights)
         if not plan.fixed_batch:
             return requests
-        as_loaded = stamps(path)
 
         def compile_general() -> Executable:
             if stamps(path) != as_loaded:
