@@ -32,3 +32,10 @@ def write(tmp_path: Path) -> Write:
         return path
 
     return to_file
+
+
+@pytest.fixture
+def large_graph(write: Write) -> Path:
+    """A product with a weight of 16 MiB."""
+    weights = np.random.default_rng(0).normal(size=(2048, 2048)).astype("f")
+    return write("(float[n, 2048] x) => (float[n, 2048] y)", "y = MatMul (x, w)", w=weights)

@@ -3,9 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from onnx import numpy_helper, parser
 
 pytest.importorskip("torch")
 
@@ -19,15 +17,11 @@ PLAN = EnginePlan()
 
 
 @pytest.fixture
-def source(tmp_path):
-    model = parser.parse_model(
-        '<ir_version: 8, opset_import: ["" : 17]> g (float[n, 8] x) => (float[n, 8] y)'
-        "{ a = MatMul (x, w)  y = Relu (a) }"
-    )
+def source(write):
     weights = np.random.default_rng(0).normal(size=(8, 8)).astype("f")
-    model.graph.initializer.append(numpy_helper.from_array(weights, "w"))
-    onnx.save(model, tmp_path / "net.onnx")
-    return read_source(tmp_path / "net.onnx", "fp32", "cpu")
+    body = "a = MatMul (x, w)  y = Relu (a)"
+    path = write("(float[n, 8] x) => (float[n, 8] y)", body, w=weights)
+    return read_source(path, "fp32", "cpu")
 
 
 class Program:
