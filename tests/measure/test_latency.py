@@ -39,6 +39,24 @@ def test_a_slow_one_gets_fewer_calls_so_that_the_race_ends():
     assert time.perf_counter() - start < 2.5
 
 
+class LateStarter(Sleeper):
+    """Takes long for the first call, as what compiles then does."""
+
+    def run(self, inputs):
+        if not self.asked:
+            time.sleep(0.6)
+        return super().run(inputs)
+
+
+def test_a_first_call_that_compiles_does_not_leave_it_with_one_call_a_turn():
+    late = LateStarter(0.0001)
+    start = time.perf_counter()
+    race({"late": LocalRunner(late)}, [{"x": np.array(0)}], seconds=0.3)
+    # By single calls it would be a pause for each of more than a thousand.
+    assert time.perf_counter() - start < 20
+    assert len(late.asked) > 1000
+
+
 def test_percentiles_and_the_interval_of_the_median():
     latency = summarise([float(i) for i in range(1, 102)])
     assert latency.p50_ms == 51

@@ -82,7 +82,7 @@ class _Block:
             start = time.perf_counter()
             times = self._runner.clock(self._feeds)
             now = float(np.median(times))
-            self._size = max(1, min(_LONGEST_BLOCK, int(_BLOCK_SECONDS * 1000 / max(now, 1e-6))))
+            self._size = _size_of_block(now)
             if now > before * (1 - _STEADY) or time.perf_counter() - start > _WARM_UP_SECONDS:
                 return
             before = now
@@ -105,4 +105,12 @@ class _Block:
         end = self._position + self._size
         block = [self._feeds[index % len(self._feeds)] for index in range(self._position, end)]
         self._position = end % len(self._feeds)
-        self.times.extend(self._runner.clock(block[-1:] + block)[1:])
+        times = self._runner.clock(block[-1:] + block)[1:]
+        self.times.extend(times)
+        # A first call that compiles would otherwise leave it with blocks of one call for ever.
+        self._size = _size_of_block(float(np.median(times)))
+
+
+def _size_of_block(milliseconds: float) -> int:
+    """How many calls that take so long fill a block."""
+    return max(1, min(_LONGEST_BLOCK, int(_BLOCK_SECONDS * 1000 / max(milliseconds, 1e-6))))
