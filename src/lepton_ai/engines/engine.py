@@ -189,7 +189,7 @@ class Engine(ABC):
         One thread, as small networks lose more by waiting for a second than they gain from it; a
         fixed number of samples, huge pages, or both.
         """
-        from lepton_ai.engines.batching import look
+        from lepton_ai.engines.form import look
 
         form = look(path)
         fixed = [False, True] if self.fixes_batch and form.stackable else [plan.fixed_batch]
@@ -209,7 +209,7 @@ class Engine(ABC):
         Calls side by side, where the engine can, by the topology of the machine; and samples
         stacked, where the graph takes any number of them, for which it is compiled if that helps.
         """
-        from lepton_ai.engines.batching import look
+        from lepton_ai.engines.form import look
 
         cores = plan.cores
         free = look(path).stackable

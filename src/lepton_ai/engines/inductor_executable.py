@@ -51,6 +51,8 @@ class Compiled(Executable):
         self._torch = torch_here()
         self._signature = signature
         self._names = signature.input_names
+        self._output_names = signature.output_names
+        self._array = _numpy_array()
         self._feed = Feed("inductor", [_wanted(spec) for spec in signature.inputs])
         self._make: Make | None = make
         self._threads = plan.threads
@@ -78,10 +80,10 @@ class Compiled(Executable):
         try:
             tensors = [self._tensor(array) for array in arrays]
             answer = package.loader.run(tensors)
-            values = [_array(value) for value in answer]
+            values = [self._array(value) for value in answer]
         except Exception as failure:  # its exceptions share no base class
             raise EngineError(f"inductor failed: {first_line(failure)}") from failure
-        return dict(zip(self._signature.output_names, values, strict=True))
+        return dict(zip(self._output_names, values, strict=True))
 
     def close(self) -> None:
         """Give back the packages."""
@@ -148,10 +150,10 @@ class Compiled(Executable):
         return tensor if self._device == "cpu" else tensor.to(self._device)
 
 
-def _array(tensor: Any) -> Array:
+def _numpy_array() -> Callable[[Any], Array]:
     from lepton_ai.operators.namespaces.torch import numpy_array
 
-    return numpy_array(tensor)
+    return numpy_array
 
 
 def _wanted(spec: TensorSpec) -> Wanted:

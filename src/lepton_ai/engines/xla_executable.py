@@ -26,6 +26,7 @@ class CompiledBySizes(Executable):
 
     def __init__(self, program: Program, streams: int, folder: Path | None) -> None:
         self._signature = program.signature
+        self._output_names = program.signature.output_names
         self._wanted = [(spec.name, dtype_of(spec)) for spec in program.signature.inputs]
         self._wide = jax_here().enable_x64
         self._program: Program | None = program
@@ -50,7 +51,7 @@ class CompiledBySizes(Executable):
             raise EngineError(f"xla failed: {complaint(failure)}") from failure
         finally:
             self._turns.give(turn)
-        return dict(zip(self._signature.output_names, values, strict=True))
+        return dict(zip(self._output_names, values, strict=True))
 
     def prepare(self) -> None:
         """Compile now what has one size only."""

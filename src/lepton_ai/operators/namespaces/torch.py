@@ -42,6 +42,15 @@ _TO_TORCH: dict[np.dtype[Any], torch.dtype] = {
     if hasattr(ml_dtypes, name) and hasattr(torch, name)
 }
 _TO_NUMPY = {theirs: ours for ours, theirs in _TO_TORCH.items()}
+#: Of the dtypes from ``ml_dtypes``: the plain one of its width in PyTorch, and its own in NumPy.
+_THROUGH = {
+    _TO_TORCH[np.dtype(getattr(ml_dtypes, name))]: (
+        _TO_TORCH[np.dtype(plain)],
+        np.dtype(getattr(ml_dtypes, name)),
+    )
+    for name, plain in _FOREIGN.items()
+    if hasattr(ml_dtypes, name) and hasattr(torch, name)
+}
 _TEXT = "OSUT"
 #: Functions of the standard that take a dtype, and those of them that make an array of nothing.
 _WITH_DTYPE = frozenset({"astype", "sum", "prod", "cumulative_sum", "cumulative_prod"})
@@ -331,11 +340,11 @@ def torch_dtype(dtype: np.dtype[Any]) -> torch.dtype:
 def numpy_array(x: torch.Tensor) -> np.ndarray[Any, Any]:
     """The values of ``x``, which share its memory if that is the host's."""
     x = x.detach().cpu()
-    dtype = _TO_NUMPY[x.dtype]
-    plain = _FOREIGN.get(dtype.name)
-    if plain is None:
+    through = _THROUGH.get(x.dtype)
+    if through is None:
         return x.numpy()
-    return x.view(_TO_TORCH[np.dtype(plain)]).numpy().view(dtype)
+    plain, dtype = through
+    return x.view(plain).numpy().view(dtype)
 
 
 def is_traced(x: torch.Tensor) -> bool:
