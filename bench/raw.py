@@ -56,10 +56,15 @@ def load(engine: str, path: str) -> None:
     bench_process._held["it"] = _Defaults(DEFAULTS[engine](Path(path)))
 
 
-def load_seconds(engine: str, path: str, plan: Mapping[str, Any], cache: str, other: str) -> float:
+def load_seconds(
+    engine: str, path: str, plan: Mapping[str, Any], cache: str, other: str, feed: Feed
+) -> tuple[float, float]:
     """What a child process runs: how long ``engine`` takes to load a graph, itself at work already.
 
     It has loaded and run the graph ``other`` before, so that its libraries are not in the time.
+
+    Returns:
+        Seconds until the graph was loaded, and until it had answered ``feed``: some compile then.
     """
     kind = engines.get(engine)()
     how = EnginePlan.from_json(plan)
@@ -67,19 +72,24 @@ def load_seconds(engine: str, path: str, plan: Mapping[str, Any], cache: str, ot
     executable.run({"x": np.ones(2, np.float32)})
     executable.close()
     start = time.perf_counter()
-    kind.load(Path(path), how, Path(cache))
-    return time.perf_counter() - start
+    executable = kind.load(Path(path), how, Path(cache))
+    loaded = time.perf_counter()
+    executable.run(feed)
+    return loaded - start, time.perf_counter() - start
 
 
-def seconds_to_load(engine: str, path: Path, plan: EnginePlan, cache: Path, log: Path) -> float:
+def seconds_to_load(
+    engine: str, path: Path, plan: EnginePlan, cache: Path, log: Path, feed: Feed
+) -> tuple[float, float]:
     """:func:`load_seconds` in a process of its own."""
     other = path.parent / "other.onnx"
     if not other.exists():
         other.write_bytes(ONE_NODE)
     child = Child(log, title=engine)
     try:
-        words = (engine, str(path), plan.to_json(), str(cache), str(other))
-        return float(child.call("raw:load_seconds", *words, timeout=_TIMEOUT))
+        words = (engine, str(path), plan.to_json(), str(cache), str(other), feed)
+        loaded, answered = child.call("raw:load_seconds", *words, timeout=_TIMEOUT)
+        return float(loaded), float(answered)
     finally:
         child.close()
 
@@ -108,10 +118,56 @@ class DefaultRunner(Runner):
         self._child.close()
 
 
-def own_call(engine: str, executable: Any) -> Callable[[Feed], Any]:
-    """The engine's own best call on what Lepton compiled with it."""
-    held = executable._turns.take()
-    executable._turns.give(held)
-    if engine == "onnxruntime":
-        return lambda feed: held.run(None, feed)
-    return lambda feed: held.infer(feed, share_inputs=True, share_outputs=True)
+def own_call(engine: str, executable: Any, feed: Feed) -> Callable[[Feed], Any]:
+    """The engine's own best call on what Lepton compiled with it, which has answered ``feed``."""
+    return _OWN_CALLS[engine](executable, feed)
+
+
+def _session_call(executable: Any, feed: Feed) -> Callable[[Feed], Any]:
+    session = executable._turns.take()
+    executable._turns.give(session)
+    return lambda feed: session.run(None, feed)
+
+
+def _request_call(executable: Any, feed: Feed) -> Callable[[Feed], Any]:
+    request = executable._turns.take()
+    executable._turns.give(request)
+    return lambda feed: request.infer(feed, share_inputs=True, share_outputs=True)
+
+
+def _package_call(executable: Any, feed: Feed) -> Callable[[Feed], Any]:
+    import torch
+
+    loader = executable._packages[-1].loader
+    names = executable._names
+
+    def call(feed: Feed) -> Any:
+        answers = loader.run([torch.from_numpy(feed[name]) for name in names])
+        return [answer.numpy() for answer in answers]
+
+    return call
+
+
+def _compiled_call(executable: Any, feed: Feed) -> Callable[[Feed], Any]:
+    import jax
+
+    # As a program does that computes with 64-bit integers anywhere: for good, not call by call.
+    jax.config.update("jax_enable_x64", True)
+    names = [name for name, _ in executable._wanted]
+    program, compiled = executable._for([feed[name] for name in names])
+
+    def call(feed: Feed) -> Any:
+        answers = compiled(program.weights, [feed[name] for name in names])
+        return [np.asarray(answer) for answer in answers]
+
+    return call
+
+
+_OWN_CALLS = {
+    "onnxruntime": _session_call,
+    "openvino": _request_call,
+    "inductor": _package_call,
+    "xla": _compiled_call,
+}
+#: Engines whose own call is known here.
+HAVE_OWN_CALLS = tuple(_OWN_CALLS)
