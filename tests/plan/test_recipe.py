@@ -1,3 +1,7 @@
+from dataclasses import replace
+
+import pytest
+
 from lepton_ai.engines.engine import EnginePlan
 from lepton_ai.plan.recipe import Recipe
 
@@ -9,8 +13,24 @@ RECIPE = Recipe(
 )
 
 
-def test_it_survives_json():
-    assert Recipe.from_json(RECIPE.to_json()) == RECIPE
+MIXED = replace(RECIPE, kept=("conv1", "head"))
+
+
+@pytest.mark.parametrize("recipe", [RECIPE, MIXED])
+def test_it_survives_json(recipe):
+    assert Recipe.from_json(recipe.to_json()) == recipe
+
+
+def test_a_record_from_before_nodes_could_be_kept_is_read():
+    record = RECIPE.to_json()
+    del record["kept"]
+    assert Recipe.from_json(record) == RECIPE
+
+
+def test_nodes_that_are_kept_make_another_graph_and_another_name():
+    assert "int8-dynamic but 2 nodes" in MIXED.name
+    others = [replace(RECIPE, kept=kept) for kept in (("conv1",), ("head",), ("conv1", "head"))]
+    assert len({recipe.graph_key for recipe in (RECIPE, *others)}) == 4
 
 
 def test_its_name_says_everything():

@@ -95,6 +95,13 @@ def test_compressors_build_on_the_rewritten_graph_only_if_the_gate_let_it_throug
     assert {r.rewrites for r in space.compressed(BOTH, 2, stopped)} == {()}
 
 
+def test_what_saves_bytes_alone_is_tried_where_the_size_counts():
+    def tried(**budget: bool) -> set[str | None]:
+        return {recipe.compressor for recipe in space.compressed(BOTH, 2, [], **budget)}
+
+    assert tried(for_size=True) - tried() == {"fp16-weights", "int8-weights"}
+
+
 def test_a_rewritten_graph_that_is_slower_in_an_engine_is_not_built_on_there():
     trials = [
         trial(equal=True, ratio=1.0),

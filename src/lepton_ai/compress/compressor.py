@@ -35,3 +35,19 @@ compressors: Registry[type[Compressor]] = Registry("compressors", extra="optimiz
 compressors.register("int8-dynamic", "lepton_ai.compress.int8_dynamic:Int8Dynamic")
 compressors.register("int8-static-ort", "lepton_ai.compress.int8_static_ort:Int8StaticOrt")
 compressors.register("int8-static-nncf", "lepton_ai.compress.int8_static_nncf:Int8StaticNncf")
+
+#: Those that save bytes alone: what engines compute, and how long it takes, stays as it was.
+storages: Registry[type[Compressor]] = Registry("storages", extra="optimize")
+storages.register("fp16-weights", "lepton_ai.compress.fp16_weights:Fp16Weights")
+storages.register("int8-weights", "lepton_ai.compress.int8_weights:Int8Weights")
+
+
+def named_compressor(name: str) -> Compressor:
+    """The compressor or storage ``name``.
+
+    Raises:
+        UnknownNameError: none is called so; the message lists the compressors.
+        MissingExtraError: it needs a package that is not installed.
+    """
+    registry = storages if name in storages.names() else compressors
+    return registry.get(name)()

@@ -48,10 +48,8 @@ def compress_file(name: str, source: Path, target: Path, quantise: Quantise) -> 
         ModelError: the graph is too large, too old, quantised already, has nothing to quantise,
             or the algorithm fails on it.
     """
-    model = _load(source)
     with tempfile.TemporaryDirectory(prefix="lepton-compress-") as folder, quiet():
-        ready, done = Path(folder) / "ready.onnx", Path(folder) / "done.onnx"
-        _prepare(model, Path(folder), ready)
+        ready, done = prepare(source, Path(folder)), Path(folder) / "done.onnx"
         try:
             quantise(ready, done)
         except UserError:
@@ -61,7 +59,20 @@ def compress_file(name: str, source: Path, target: Path, quantise: Quantise) -> 
                 f"{name} cannot quantise {source.name}: {type(failure).__name__}: {failure}"
             ) from failure
         _check(name, source, done)
-        _publish(done, target)
+        publish(done, target)
+
+
+def prepare(source: Path, folder: Path) -> Path:
+    """The graph at ``source`` as quantisers take it, in ``folder``: folded, each node with a name.
+
+    Raises:
+        ModelError: the graph is too large or too old, or quantised already.
+    """
+    model = load_floats(source)
+    ready = folder / "ready.onnx"
+    _fold(model, folder, ready)
+    _name_nodes(ready)
+    return ready
 
 
 def is_quantised(model: onnx.ModelProto) -> bool:
@@ -89,7 +100,12 @@ def has_attention(model: onnx.ModelProto) -> bool:
     return "Softmax" in operators and any(computed.issuperset(node.input) for node in products)
 
 
-def _load(source: Path) -> onnx.ModelProto:
+def load_floats(source: Path) -> onnx.ModelProto:
+    """The network at ``source``, in floating point and of an opset that has int8.
+
+    Raises:
+        ModelError: it cannot be read, or is too large, too old or quantised already.
+    """
     try:
         skeleton = onnx.load(source, load_external_data=False)
         if _total_bytes(source, skeleton) > MOST_BYTES:
@@ -130,7 +146,7 @@ def _with_opset(source: Path, model: onnx.ModelProto) -> onnx.ModelProto:
         ) from failure
 
 
-def _prepare(model: onnx.ModelProto, folder: Path, ready: Path) -> None:
+def _fold(model: onnx.ModelProto, folder: Path, ready: Path) -> None:
     """Fold constants and batch normalisation, and infer shapes.
 
     A tensor whose type is not known cannot be quantised. ONNX's symbolic inference is skipped: on
@@ -144,6 +160,21 @@ def _prepare(model: onnx.ModelProto, folder: Path, ready: Path) -> None:
         shutil.copyfile(taken, ready)
 
 
+def _name_nodes(ready: Path) -> None:
+    """Give each node a name of its own, by which it can be kept in floating point."""
+    model = onnx.load(ready)
+    counts = Counter(node.name for node in model.graph.node)
+    nameless = [node for node in model.graph.node if not node.name or counts[node.name] > 1]
+    for place, node in enumerate(nameless):
+        name = f"{node.op_type}_{place}"
+        while name in counts:
+            name += "_"
+        node.name = name
+        counts[name] += 1
+    if nameless:
+        onnx.save(model, ready)
+
+
 def _check(name: str, source: Path, done: Path) -> None:
     """Raise :class:`ModelError` unless ``done`` is quantised, and smaller for it."""
     if not done.exists() or not is_quantised(onnx.load(done, load_external_data=False)):
@@ -151,16 +182,22 @@ def _check(name: str, source: Path, done: Path) -> None:
             f"{name} found nothing to quantise in {source.name}: it looks for matrix products, "
             "convolutions and embeddings whose weights are stored in floating point"
         )
+    check_smaller(name, source, done)
+
+
+def check_smaller(name: str, source: Path, done: Path) -> None:
+    """Raise :class:`ModelError` unless ``done`` takes fewer bytes than ``source``."""
     before = _total_bytes(source, onnx.load(source, load_external_data=False))
     after = done.stat().st_size
     if after >= before:
         raise ModelError(
             f"{name} would grow {source.name} from {before} to {after} bytes: it has too few "
-            "weights for int8 to save any"
+            "weights for fewer bits to save any"
         )
 
 
-def _publish(done: Path, target: Path) -> None:
+def publish(done: Path, target: Path) -> None:
+    """Move ``done`` to ``target``, which appears whole or not at all."""
     beside = target.with_name(f".{target.name}.{os.getpid()}.unfinished")
     try:
         shutil.copyfile(done, beside)

@@ -33,6 +33,7 @@ from lepton_ai.plan.trial import CANDIDATE, FRONT, REJECTED, SHIPPED, Trial
 
 _RACE_SECONDS = 1.5
 _MOST_FINALISTS = 3
+_MOST_MIXED = 2
 _GOLDEN_CALLS = 4
 _LEAST_CERTIFY = 200
 _EAGER = "owner's"
@@ -84,7 +85,7 @@ class _Finals:
         """Everything that runs in the last race, by name, and the trials among it."""
         likely = [trial for trial in in_order(self._search.trials, self._job) if not trial.equal]
         faster = [t for t in likely if (t.ratio or 0.0) < (equal.ratio or 0.0)]
-        chosen = (faster if self._keeps_size(equal) else likely)[:_MOST_FINALISTS]
+        chosen = _unlike(faster if self._keeps_size(equal) else likely)[:_MOST_FINALISTS]
         plain = [t for t in self._search.trials if t.equal and self._is_plain(t)]
         runners: dict[str, Runner] = {self._oracle.recipe.name: self._oracle.runner}
         if self._job.model.module is not None:
@@ -333,6 +334,16 @@ class _Finals:
         if trial.name not in self._times or best.name not in self._times:
             return None
         return self._times[trial.name].p50_ms / self._times[best.name].p50_ms
+
+
+def _unlike(trials: Sequence[Trial]) -> list[Trial]:
+    """``trials``, with no more than the first few of those that nodes were put back in.
+
+    Each of them just keeps the bound on the tune split, for no more nodes were put back than that
+    took; where one is not certified, the next to it seldom is.
+    """
+    mixed = [trial for trial in trials if trial.recipe.kept][_MOST_MIXED:]
+    return [trial for trial in trials if trial not in mixed]
 
 
 def verdict(measured: Measurement, certificate: Certificate, job: Job) -> tuple[str, str]:

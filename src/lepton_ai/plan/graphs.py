@@ -3,9 +3,11 @@
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lepton_ai.compress.preparation import preparations
 from lepton_ai.errors import ModelError
 from lepton_ai.measure.child import Child
 from lepton_ai.model.signature import Arrays
@@ -37,13 +39,66 @@ class Graphs:
         path = self._rewrite(recipe.rewrites)
         if recipe.compressor is None:
             return path
-        return self._make(
-            recipe.graph_key,
+        whole = replace(recipe, kept=())
+        quantised = self._make(
+            whole.graph_key,
             f"{_PROCESS}:compress",
             recipe.compressor,
             path,
             str(self._calibration()),
         )
+        if not recipe.kept:
+            return quantised
+        return self._make(
+            recipe.graph_key,
+            f"{_PROCESS}:put_back",
+            recipe.compressor,
+            path,
+            str(quantised),
+            list(recipe.kept),
+        )
+
+    def prepared(self, recipe: Recipe) -> Recipe:
+        """``recipe`` with all preparations for int8 that find something to do in its graph.
+
+        Raises:
+            ModelError: one of them cannot take the graph.
+            WorkerError: it crashed, or took longer than allowed.
+        """
+        for name in preparations.names():
+            further = replace(recipe, rewrites=(*recipe.rewrites, name))
+            plain = replace(further, compressor=None, kept=())
+            if self.idle(plain) is None:
+                recipe = further
+        return recipe
+
+    def suffering(self, recipe: Recipe) -> list[tuple[str, float]]:
+        """The nodes that int8 disturbs in the compressed graph of ``recipe``, the worst first.
+
+        With the noise that each alone makes, as a share of the answers' energy.
+
+        Raises:
+            ModelError: that cannot be found out for this graph.
+            WorkerError: it crashed, or took longer than allowed.
+        """
+        key = f"suffering:{recipe.graph_key}"
+        known = self._job.journal.trial(key)
+        if known is None:
+            source, quantised = (
+                self.path(replace(recipe, compressor=None, kept=())),
+                self.path(recipe),
+            )
+            with Child(self._job.journal.folder / "log.txt", title="sensitivity") as child:
+                found = child.call(
+                    f"{_PROCESS}:sensitivity",
+                    str(source),
+                    str(quantised),
+                    str(self._calibration()),
+                    timeout=self._timeout,
+                )
+            known = {"noise": found}
+            self._job.journal.record_trial(key, known)
+        return [(name, noise) for name, noise in known["noise"]]
 
     def idle(self, recipe: Recipe) -> str | None:
         """The last rewrite of a recipe that has no other step, if it found nothing to do."""
@@ -86,7 +141,7 @@ class Graphs:
             )
         return path
 
-    def _make(self, key: str, step: str, name: str, source: Path, *more: str) -> Path:
+    def _make(self, key: str, step: str, name: str, source: Path, *more: str | list[str]) -> Path:
         """Run ``step``, a ``module:function``, into a folder that appears only when it is whole."""
         target = self._folder / key / "model.onnx"
         if target.exists():

@@ -13,14 +13,16 @@ from lepton_ai.engines.engine import EnginePlan
 class Recipe:
     """How an artifact is made from the original graph: rewrites, a compressor, an engine's plan.
 
-    The forms follow: rewrites and the compressor take a graph and give a graph; the engine takes a
-    graph and gives an executable.
+    ``kept`` are the nodes that the compressor leaves in floating point. The forms follow: rewrites
+    and the compressor take a graph and give a graph; the engine takes a graph and gives an
+    executable.
     """
 
     engine: str
     plan: EnginePlan
     rewrites: tuple[str, ...] = ()
     compressor: str | None = None
+    kept: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -28,6 +30,8 @@ class Recipe:
         form = self.compressor or self.plan.precision
         if self.compressor and self.plan.precision != "fp32":
             form += f"+{self.plan.precision}"
+        if self.kept:
+            form += f" but {len(self.kept)} node" + "s" * (len(self.kept) > 1)
         return " · ".join((*self.rewrites, form, self.engine, *self.plan.words))
 
     @property
@@ -38,13 +42,16 @@ class Recipe:
     @property
     def graph_key(self) -> str:
         """A file-system name for the graph, shared by recipes that differ in the engine alone."""
-        return "+".join((*self.rewrites, self.compressor or "plain"))
+        kept = hashlib.sha256("\0".join(self.kept).encode()).hexdigest()[:8]
+        form = f"{self.compressor or 'plain'}{f'-but-{kept}' if self.kept else ''}"
+        return "+".join((*self.rewrites, form))
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of plain JSON values; the inverse of :meth:`from_json`."""
         return {
             "rewrites": list(self.rewrites),
             "compressor": self.compressor,
+            "kept": list(self.kept),
             "engine": self.engine,
             "plan": self.plan.to_json(),
         }
@@ -57,4 +64,5 @@ class Recipe:
             plan=EnginePlan.from_json(record["plan"]),
             rewrites=tuple(record["rewrites"]),
             compressor=record["compressor"],
+            kept=tuple(record.get("kept", ())),
         )

@@ -1,27 +1,29 @@
 """From a job to an outcome: stages of recipes, cheap before dear, raced, then certified.
 
 The order of the stages: the plain graph in every engine; the rewritten one, behind the gate; lower
-precision; compressors; what only one engine wants, on top of what is fastest in it; the fastest few
-under other plans of their engine. After each trial the best so far is
-known, so the search can stop whenever its minutes run out.
+precision; compressors; those of their results that were fast but harmed the model, from a graph
+prepared for int8, and then with the nodes that suffer back in floating point; what only one engine
+wants, on top of what is fastest in it; the fastest few under other plans of their engine. After
+each trial the best so far is known, so the search can stop whenever its minutes run out.
 """
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from lepton_ai.errors import ModelError, WorkerError
-from lepton_ai.plan import space
+from lepton_ai.errors import LeptonError, ModelError, WorkerError
+from lepton_ai.plan import mixing, space
 from lepton_ai.plan.bench import Bench
 from lepton_ai.plan.job import Event, Job
 from lepton_ai.plan.oracle import Oracle
 from lepton_ai.plan.recipe import Recipe
-from lepton_ai.plan.trial import CANDIDATE, REJECTED, Trial
+from lepton_ai.plan.trial import CANDIDATE, FAILED, REJECTED, Trial
 
 #: Shares of the minutes: what is left is for the last race and the certificate.
 _UNTIL_TRIALS_END = 0.5
 _UNTIL_PLANS_END = 0.65
+_MENDING = "mending int8"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +38,7 @@ class Search:
     def run(self) -> None:
         """Try every stage, as far as the minutes of the budget go."""
         threads, names = self.job.threads, self.job.engines
-        stages: list[tuple[str, float, Callable[[], list[Recipe]]]] = [
+        stages: list[tuple[str, float, Callable[[], Iterable[Recipe]]]] = [
             ("plain engines", math.inf, lambda: space.plain(names, threads)),
             ("rewrites", _UNTIL_TRIALS_END, lambda: space.standard(names, threads)),
             (
@@ -44,7 +46,8 @@ class Search:
                 _UNTIL_TRIALS_END,
                 lambda: space.lower_precision(names, threads, self.trials),
             ),
-            ("int8", _UNTIL_TRIALS_END, lambda: space.compressed(names, threads, self.trials)),
+            ("compressors", _UNTIL_TRIALS_END, self._compressed),
+            (_MENDING, _UNTIL_TRIALS_END, self._mended),
             ("rewrites of one engine", _UNTIL_TRIALS_END, self._for_one_engine),
             ("rewrites together", _UNTIL_TRIALS_END, lambda: space.combined(self.trials)),
             (
@@ -65,6 +68,53 @@ class Search:
         """What is left of the budget's minutes."""
         return self.job.budget.minutes - (time.monotonic() - self.job.started) / 60
 
+    def _compressed(self) -> list[Recipe]:
+        for_size = self.job.budget.max_size_mb is not None
+        return space.compressed(self.job.engines, self.job.threads, self.trials, for_size=for_size)
+
+    def _mended(self) -> Iterator[Recipe]:
+        """What was fast in int8 and harmed the model: prepared for it, then with nodes put back."""
+        best = best_of(self.trials, self.job)
+        for harmed in mixing.harmed(self.trials, best, self.job.budget.max_drop):
+            if self._share_gone() > _UNTIL_TRIALS_END:
+                return
+            self.job.progress(Event(stage=_MENDING, text=f"what harms {harmed.name}"))
+            try:
+                yield from self._mended_one(harmed)
+            except (LeptonError, OSError):  # this graph defeats it; the rest can go on
+                continue
+
+    def _mended_one(self, harmed: Recipe) -> Iterator[Recipe]:
+        prepared = self.bench.graphs.prepared(harmed)
+        if prepared != harmed:
+            yield prepared
+            if self._outcome(prepared) is not False:
+                return
+        if self._share_gone() > _UNTIL_TRIALS_END:
+            return
+        noise = self.bench.graphs.suffering(prepared)
+        if noise:
+            self._explain(prepared, mixing.in_words(noise))
+            yield from mixing.mixed(prepared, [name for name, _ in noise], self._outcome)
+
+    def _explain(self, recipe: Recipe, words: str) -> None:
+        """Say of every trial of this graph that was rejected what it suffers from."""
+        for place, trial in enumerate(self.trials):
+            same = trial.recipe.graph_key == recipe.graph_key
+            if same and trial.verdict == REJECTED and trial.ratio is not None:
+                self.trials[place] = trial.judged(REJECTED, f"{trial.why}; {words}")
+
+    def _outcome(self, recipe: Recipe) -> bool | None:
+        """Whether a recipe keeps the budget; nothing if more nodes in fp32 would be of no use."""
+        trial = next((trial for trial in self.trials if trial.recipe == recipe), None)
+        if trial is None or trial.ratio is None or trial.verdict == FAILED:
+            return None
+        if keeps_budget(trial, self.job):
+            return True
+        best = best_of(self.trials, self.job)
+        slower = best is not None and best.ratio is not None and trial.ratio > best.ratio
+        return None if slower else False
+
     def _for_one_engine(self) -> list[Recipe]:
         try:
             return space.for_one_engine(self._in_order(), self.bench.graphs.wanted)
@@ -81,8 +131,9 @@ class Search:
     def _in_order(self) -> list[Trial]:
         return in_order(self.trials, self.job)
 
-    def _stage(self, name: str, until: float, recipes: Sequence[Recipe]) -> None:
+    def _stage(self, name: str, until: float, recipes: Iterable[Recipe]) -> None:
         """Try ``recipes`` until that share of the minutes is gone."""
+        total = len(recipes) if isinstance(recipes, Sequence) else 0
         for done, recipe in enumerate(recipes):
             best = best_of(self.trials, self.job)
             why = space.not_worth_it(recipe, self.trials)
@@ -96,7 +147,7 @@ class Search:
                     stage=name,
                     text=recipe.name,
                     done=done,
-                    total=len(recipes),
+                    total=total,
                     best=_in_words(best),
                 )
             )

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lepton_ai.compress.compressor import compressors
+from lepton_ai.compress.compressor import compressors, storages
 from lepton_ai.engines.engine import Engine, EnginePlan, default_engines, engines
 from lepton_ai.errors import UnknownNameError
 from lepton_ai.graph.rewrite import STANDARD
@@ -73,10 +73,11 @@ def for_one_engine(
     """The rewrites that only an engine or two want, one at a time, on top of what is fastest there.
 
     On top of the fastest of ``best``, which is in order, and of the fastest equal one. ``wanted``
-    tells which rewrites a recipe's engine wants, and which of them would fire on its graph.
+    tells which rewrites a recipe's engine wants, and which of them would fire on its graph. Nodes
+    that are kept in floating point are of one graph, and would be others in the next.
     """
     recipes = []
-    for trial in _leaders(best):
+    for trial in _leaders([each for each in best if not each.recipe.kept]):
         recipe = trial.recipe
         found = wanted(replace(recipe, compressor=None))
         recipes += [replace(recipe, rewrites=(*recipe.rewrites, name)) for name in found]
@@ -120,8 +121,13 @@ def lower_precision(names: Sequence[str], threads: int, trials: Sequence[Trial])
     ]
 
 
-def compressed(names: Sequence[str], threads: int, trials: Sequence[Trial]) -> list[Recipe]:
-    """Every compressor in every engine and precision, on the rewritten graph."""
+def compressed(
+    names: Sequence[str], threads: int, trials: Sequence[Trial], *, for_size: bool = False
+) -> list[Recipe]:
+    """Every compressor in every engine and precision, on the rewritten graph.
+
+    With those that save bytes alone, where the size counts, ``for_size``.
+    """
     return [
         Recipe(
             rewrites=base_of(trials, name),
@@ -129,7 +135,7 @@ def compressed(names: Sequence[str], threads: int, trials: Sequence[Trial]) -> l
             engine=name,
             plan=EnginePlan(threads=threads, precision=precision),
         )
-        for compressor in compressors.names()
+        for compressor in (*(storages.names() if for_size else ()), *compressors.names())
         for name in names
         for precision in engines.get(name)().precisions()
     ]
@@ -169,12 +175,13 @@ def _ratio(trial: Trial) -> float:
 def planned_anew(best: Sequence[Trial], path: Callable[[Recipe], Path]) -> list[Recipe]:
     """The fastest few, and the fastest equal one, under the other plans that their engine has.
 
-    One of each compressor: what is next to the fastest is often its twin, and a noisy moment may
-    have cost the one that another plan would have brought to the front.
+    One of each compressor, and one of those that it mixes: what is next to the fastest is often its
+    twin, and a noisy moment may have cost the one that another plan would have brought to the
+    front.
     """
-    of_each: dict[str | None, Trial] = {}
+    of_each: dict[tuple[str | None, bool], Trial] = {}
     for trial in best:
-        of_each.setdefault(trial.recipe.compressor, trial)
+        of_each.setdefault((trial.recipe.compressor, bool(trial.recipe.kept)), trial)
     fastest = list(of_each.values())[:_PLANNED_ANEW]
     equal = [trial for trial in best if trial.equal][:1]
     recipes = []

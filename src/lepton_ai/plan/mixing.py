@@ -1,0 +1,91 @@
+"""Int8 that was fast and harmed the model, with the fewest nodes back in floating point.
+
+The nodes that suffer are put back first: one, two, four and so on until the model is unharmed, and
+then fewer again, between what harmed last and what mended first.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from lepton_ai.compress.compressor import storages
+from lepton_ai.plan.recipe import Recipe
+from lepton_ai.plan.trial import FAILED, Trial
+
+#: A share of the nodes that are quantised; with more of them back, little of int8 is left.
+_MOST_SHARE = 0.5
+#: How exactly the fewest are looked for, as a share of their number.
+_EXACT = 0.15
+#: Nodes that are named where a graph is said to suffer.
+_MOST_NAMED = 3
+
+#: What came of a recipe: it keeps the budget, or harms the model, or there is no use going on.
+Outcome = Callable[[Recipe], bool | None]
+
+
+def harmed(trials: Sequence[Trial], best: Trial | None, max_drop: float) -> list[Recipe]:
+    """The fastest graph of each compressor, if it lost more than ``max_drop``.
+
+    Those are left out that are slower than ``best``, the fastest in hand that keeps the budget.
+    """
+    fastest: dict[str, Trial] = {}
+    for trial in trials:
+        name = trial.recipe.compressor
+        if name is None or name in storages.names() or trial.recipe.kept:
+            continue
+        unharmed = trial.likely_bound is not None and trial.likely_bound <= max_drop
+        if trial.verdict == FAILED or unharmed or not _is_faster(trial, best):
+            continue
+        if name not in fastest or _ratio(trial) < _ratio(fastest[name]):
+            fastest[name] = trial
+    return [trial.recipe for trial in sorted(fastest.values(), key=_ratio)]
+
+
+def mixed(base: Recipe, nodes: Sequence[str], outcome: Outcome) -> Iterator[Recipe]:
+    """``base`` with the first of ``nodes`` kept, more and more of them until it is unharmed.
+
+    ``nodes`` come with the one that suffers most first; ``outcome`` tells of each recipe after it
+    was tried.
+    """
+    harms, mends, count = 0, 0, 1
+    while nodes and not mends and count <= max(1, _MOST_SHARE * len(nodes)):
+        recipe = replace(base, kept=tuple(nodes[:count]))
+        yield recipe
+        found = outcome(recipe)
+        if found is None:
+            return
+        if found:
+            mends = count
+        else:
+            harms, count = count, 2 * count
+    while mends - harms > max(1, _EXACT * mends):
+        middle = (harms + mends) // 2
+        recipe = replace(base, kept=tuple(nodes[:middle]))
+        yield recipe
+        found = outcome(recipe)
+        if found is None:
+            return
+        if found:
+            mends = middle
+        else:
+            harms = middle
+
+
+def in_words(noise: Sequence[tuple[str, float]]) -> str:
+    """The nodes that int8 disturbs most, with the ratio of signal to noise that each leaves."""
+    named = [f"{name!r} ({_decibels(each)})" for name, each in noise[:_MOST_NAMED]]
+    return f"int8 disturbs {' and '.join(named)} most"
+
+
+def _decibels(noise: float) -> str:
+    return f"{-10 * math.log10(noise):.0f} dB" if math.isfinite(noise) else "not finite"
+
+
+def _is_faster(trial: Trial, best: Trial | None) -> bool:
+    if trial.ratio is None:
+        return False
+    return best is None or _ratio(trial) < _ratio(best)
+
+
+def _ratio(trial: Trial) -> float:
+    return math.inf if trial.ratio is None else trial.ratio
