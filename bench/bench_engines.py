@@ -319,11 +319,21 @@ def _page(rows: list[dict[str, Any]]) -> Iterator[str]:
     missing = [name for name in NETWORKS if name not in [row["network"] for row in rows]]
     if missing:
         yield f"Not measured this time: {', '.join(missing)}."
+    yield from _measured_in_part(rows)
     yield ""
     yield from _engine_table(rows)
     yield from _overhead_table(rows)
     yield from _load_table(rows)
     yield from _tuned_table(rows)
+
+
+def _measured_in_part(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Which networks were not measured in every engine of the page, and in which they were."""
+    of_each = {row["network"]: {key.split(" ")[0]: None for key in row["table"]} for row in rows}
+    names = {name for held in of_each.values() for name in held}
+    parts = [net for net, held in of_each.items() if len(held) < len(names)]
+    for net in parts:
+        yield f"{net} was measured in {' and '.join(of_each[net])} alone."
 
 
 def _engine_table(rows: list[dict[str, Any]]) -> Iterator[str]:
