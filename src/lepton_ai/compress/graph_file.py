@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import onnx
-from onnx import version_converter
+from onnx import numpy_helper, version_converter
 from onnxruntime.quantization.shape_inference import quant_pre_process  # type: ignore[import-untyped]
 
 from lepton_ai.errors import ModelError, UserError
@@ -34,6 +35,8 @@ QUANTISED = frozenset(
 )
 #: Attention as one node, in ONNX's own domain and in ONNX Runtime's.
 FUSED_ATTENTION = frozenset({"Attention", "GroupQueryAttention", "MultiHeadAttention"})
+
+_FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
 
 #: Takes the prepared graph's file; writes a quantised graph to the second file.
 Quantise = Callable[[Path, Path], None]
@@ -71,7 +74,7 @@ def prepare(source: Path, folder: Path) -> Path:
     model = load_floats(source)
     ready = folder / "ready.onnx"
     _fold(model, folder, ready)
-    _name_nodes(ready)
+    _finish(ready)
     return ready
 
 
@@ -160,9 +163,45 @@ def _fold(model: onnx.ModelProto, folder: Path, ready: Path) -> None:
         shutil.copyfile(taken, ready)
 
 
-def _name_nodes(ready: Path) -> None:
-    """Give each node a name of its own, by which it can be kept in floating point."""
+def _finish(ready: Path) -> None:
+    """What ONNX Runtime's folding leaves: factors of Gemm, and nodes without a name."""
     model = onnx.load(ready)
+    _fold_factors(model)
+    _name_nodes(model)
+    onnx.save(model, ready)
+
+
+def _fold_factors(model: onnx.ModelProto) -> None:
+    """Put the factors alpha and beta of each Gemm into its weight and its bias.
+
+    ONNX Runtime's static quantiser takes beta for 1, and its dynamic one leaves such a Gemm alone.
+    """
+    weights = {weight.name: weight for weight in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type != "Gemm" or node.domain not in ("", "ai.onnx"):
+            continue
+        factors = {each.name: each for each in node.attribute if each.name in ("alpha", "beta")}
+        for place, name in ((1, "alpha"), (2, "beta")):
+            factor = factors.get(name)
+            if factor is None or factor.f == 1.0 or len(node.input) <= place:
+                continue
+            weight = weights.get(node.input[place])
+            if weight is not None and weight.data_type in _FLOATS:
+                node.input[place] = _scaled(model, weight, factor.f)
+                factor.f = 1.0
+
+
+def _scaled(model: onnx.ModelProto, weight: onnx.TensorProto, factor: float) -> str:
+    values = numpy_helper.to_array(weight)
+    scaled = (values * np.asarray(factor, dtype=values.dtype)).astype(values.dtype)
+    name = f"{weight.name}/times {factor:g}"
+    if all(each.name != name for each in model.graph.initializer):
+        model.graph.initializer.append(numpy_helper.from_array(scaled, name))
+    return name
+
+
+def _name_nodes(model: onnx.ModelProto) -> None:
+    """Give each node a name of its own, by which it can be kept in floating point."""
     counts = Counter(node.name for node in model.graph.node)
     nameless = [node for node in model.graph.node if not node.name or counts[node.name] > 1]
     for place, node in enumerate(nameless):
@@ -171,8 +210,6 @@ def _name_nodes(ready: Path) -> None:
             name += "_"
         node.name = name
         counts[name] += 1
-    if nameless:
-        onnx.save(model, ready)
 
 
 def _check(name: str, source: Path, done: Path) -> None:

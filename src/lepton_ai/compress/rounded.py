@@ -24,6 +24,8 @@ PASSES = frozenset(
         *("Squeeze", "Transpose", "Unsqueeze"),
     }
 )
+#: They have kernels for int8 only where their answer is rounded too; matrix products have others.
+_INT8_THROUGHOUT = frozenset({"Conv", "ConvTranspose", "Gemm"})
 #: Before the names of what is copied from one graph into the other.
 _ROUNDED, _EXACT = "rounded/", "exact/"
 
@@ -79,6 +81,8 @@ class Rounded:
         known = {each.domain for each in self._plain.opset_import}
         added = [each for each in self._quantised.opset_import if each.domain not in known]
         copied: dict[str, onnx.NodeProto] = {}
+        del node.attribute[:]
+        node.attribute.extend(self._twin(name).attribute)
         for number, tensor in enumerate(self._twin(name).input):
             if self._differs(before.input[number], tensor):
                 node.input[number] = self._carry(tensor, copied)
@@ -141,21 +145,14 @@ class Rounded:
                 node.input[number] = self._put_weight(exact, model)
 
     def _widen_idle_weights(self, model: onnx.ModelProto) -> None:
-        """Put back the weights of convolutions whose answers others read before they are rounded.
+        """Put back the weights of layers whose answers are read before they are rounded.
 
-        ONNX Runtime convolves in int8 what is rounded before and after; anything else it computes
-        in floating point, and would widen the weights anew in each call.
+        ONNX Runtime computes in int8 what is rounded before and after; anything else it computes in
+        floating point, and would widen the weights anew in each call.
         """
-        exact = {
-            tensor
-            for node in model.graph.node
-            if node.op_type != "QuantizeLinear"
-            for tensor in node.input
-        }
+        idle = _rounded_after(self._quantised) - _rounded_after(model)
         for node in model.graph.node:
-            if node.op_type != "Conv" or node.name not in self._places:
-                continue
-            if set(self._twin(node.name).output) & self._rounded_next & exact:
+            if node.name in idle and node.name in self._places:
                 self._put_weights_back(self._plain.graph.node[self._places[node.name]], node, model)
 
     def _restored(self, tensor: str, model: onnx.ModelProto) -> str:
@@ -340,6 +337,24 @@ class Rounded:
             node.name = _ROUNDED + node.name
             copied[name] = node
         return name
+
+
+def _rounded_after(model: onnx.ModelProto) -> set[str]:
+    """The layers whose answer nothing reads but what rounds it, be it moved or cut off before."""
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in model.graph.node:
+        for tensor in node.input:
+            readers.setdefault(tensor, []).append(node)
+    found = set()
+    for node in model.graph.node:
+        if node.op_type not in _INT8_THROUGHOUT:
+            continue
+        after = readers.get(node.output[0], [])
+        while len(after) == 1 and after[0].op_type in PASSES:
+            after = readers.get(after[0].output[0], [])
+        if after and all(reader.op_type == "QuantizeLinear" for reader in after):
+            found.add(node.name)
+    return found
 
 
 def _makers(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
