@@ -1,7 +1,9 @@
 """A program compiled for each set of sizes that it is called with."""
 
+import functools
 import threading
 from collections import OrderedDict
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from lepton_ai.model.signature import Array, Arrays, TensorSpec, check_names
 
 #: Sets of sizes whose compiled programs are kept in memory, those called last.
 MOST_SIZES = 16
+_WIDE_BYTES = 8
 
 Shapes = tuple[tuple[int, ...], ...]
 
@@ -28,7 +31,9 @@ class CompiledBySizes(Executable):
         self._signature = program.signature
         self._output_names = program.signature.output_names
         self._wanted = [(spec.name, dtype_of(spec)) for spec in program.signature.inputs]
-        self._wide = jax_here().enable_x64
+        # JAX would narrow what is 64 bits wide; where nothing is, each call is spared the setting.
+        is_wide = any(dtype.itemsize == _WIDE_BYTES for _, dtype in self._wanted)
+        self._widths = functools.partial(jax_here().enable_x64, True) if is_wide else nullcontext
         self._program: Program | None = program
         self._turns = Turns("xla", range(streams))
         self._folder = folder
@@ -42,7 +47,7 @@ class CompiledBySizes(Executable):
         turn = self._turns.take()
         try:
             program, compiled = self._for(arrays)
-            with self._wide(True):
+            with self._widths():
                 results = compiled(program.weights, arrays)
                 values = [np.array(result) for result in results]
         except EngineError:
