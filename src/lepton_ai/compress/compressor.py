@@ -16,9 +16,9 @@ class Compressor(ABC):
     #: Whether the algorithm looks at calibration samples.
     needs_calibration: bool = True
 
-    @abstractmethod
     def available(self) -> Availability:
-        """Whether what it stands on is installed."""
+        """Whether it runs here; what it stands on was imported with its file."""
+        return Availability(ok=True, reason="what it stands on is installed")
 
     @abstractmethod
     def compress(self, source: Path, target: Path, calibration: Iterable[Arrays]) -> None:

@@ -14,7 +14,6 @@ from onnx import TensorProto
 
 from lepton_ai.compress.compressor import Compressor
 from lepton_ai.compress.stored_weights import Stored, Widening, store_weights
-from lepton_ai.engines.engine import Availability
 from lepton_ai.model.signature import Arrays
 
 _LARGEST = float(np.finfo(np.float16).max)
@@ -25,10 +24,6 @@ class Fp16Weights(Compressor):
 
     name = "fp16-weights"
     needs_calibration = False
-
-    def available(self) -> Availability:
-        """Always: importing this file has already imported what it stands on."""
-        return Availability(ok=True, reason="onnx is installed")
 
     def compress(self, source: Path, target: Path, calibration: Iterable[Arrays]) -> None:
         """Read ``source``, write it with fp16 weights to ``target``; ``calibration`` is not read.

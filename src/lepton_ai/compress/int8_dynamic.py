@@ -18,7 +18,6 @@ from onnxruntime.quantization import QuantType, quantize_dynamic  # type: ignore
 
 from lepton_ai.compress.compressor import Compressor
 from lepton_ai.compress.graph_file import compress_file, float_type
-from lepton_ai.engines.engine import Availability
 from lepton_ai.model.signature import Arrays
 
 
@@ -27,10 +26,6 @@ class Int8Dynamic(Compressor):
 
     name = "int8-dynamic"
     needs_calibration = False
-
-    def available(self) -> Availability:
-        """Always: importing this file has already imported what it stands on."""
-        return Availability(ok=True, reason="onnxruntime and onnx are installed")
 
     def compress(self, source: Path, target: Path, calibration: Iterable[Arrays]) -> None:
         """Read ``source``, write it with int8 weights to ``target``; ``calibration`` is not read.

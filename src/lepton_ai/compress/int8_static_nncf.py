@@ -17,7 +17,6 @@ from nncf.quantization.advanced_parameters import (  # type: ignore[import-untyp
 from lepton_ai.compress.calibration import MOST_CALLS, Calls
 from lepton_ai.compress.compressor import Compressor
 from lepton_ai.compress.graph_file import compress_file, has_attention
-from lepton_ai.engines.engine import Availability
 from lepton_ai.model.signature import Arrays
 
 #: NNCF would give depth-wise convolutions a range per channel, which ONNX Runtime refuses to run.
@@ -28,10 +27,6 @@ class Int8StaticNncf(Compressor):
     """NNCF's post-training quantisation of an ONNX graph."""
 
     name = "int8-static-nncf"
-
-    def available(self) -> Availability:
-        """Always: importing this file has already imported what it stands on."""
-        return Availability(ok=True, reason="nncf and onnx are installed")
 
     def compress(self, source: Path, target: Path, calibration: Iterable[Arrays]) -> None:
         """Read ``source``, write it in int8 to ``target``, ranges taken from ``calibration``.

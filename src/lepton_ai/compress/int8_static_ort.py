@@ -20,7 +20,6 @@ from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, 
 from lepton_ai.compress.calibration import Reader
 from lepton_ai.compress.compressor import Compressor
 from lepton_ai.compress.graph_file import compress_file, float_type, has_attention
-from lepton_ai.engines.engine import Availability
 from lepton_ai.errors import DataError
 from lepton_ai.model.signature import Arrays
 
@@ -52,10 +51,6 @@ class Int8StaticOrt(Compressor):
     """ONNX Runtime's static quantisation."""
 
     name = "int8-static-ort"
-
-    def available(self) -> Availability:
-        """Always: importing this file has already imported what it stands on."""
-        return Availability(ok=True, reason="onnxruntime and onnx are installed")
 
     def compress(self, source: Path, target: Path, calibration: Iterable[Arrays]) -> None:
         """Read ``source``, write it in int8 to ``target``, ranges taken from ``calibration``.

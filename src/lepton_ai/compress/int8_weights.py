@@ -13,7 +13,6 @@ from onnx import helper
 
 from lepton_ai.compress.compressor import Compressor
 from lepton_ai.compress.stored_weights import Stored, Widening, store_weights
-from lepton_ai.engines.engine import Availability
 from lepton_ai.model.signature import Arrays
 
 _STEPS = 127
@@ -24,10 +23,6 @@ class Int8Weights(Compressor):
 
     name = "int8-weights"
     needs_calibration = False
-
-    def available(self) -> Availability:
-        """Always: importing this file has already imported what it stands on."""
-        return Availability(ok=True, reason="onnx is installed")
 
     def compress(self, source: Path, target: Path, calibration: Iterable[Arrays]) -> None:
         """Read ``source``, write it with int8 weights to ``target``; ``calibration`` is not read.

@@ -36,9 +36,9 @@ def harmed(trials: Sequence[Trial], best: Trial | None, max_drop: float) -> list
         unharmed = trial.likely_bound is not None and trial.likely_bound <= max_drop
         if trial.verdict == FAILED or unharmed or not _is_faster(trial, best):
             continue
-        if name not in fastest or _ratio(trial) < _ratio(fastest[name]):
+        if name not in fastest or trial.slowness < fastest[name].slowness:
             fastest[name] = trial
-    return [trial.recipe for trial in sorted(fastest.values(), key=_ratio)]
+    return [trial.recipe for trial in sorted(fastest.values(), key=lambda each: each.slowness)]
 
 
 def mixed(base: Recipe, nodes: Sequence[str], outcome: Outcome) -> Iterator[Recipe]:
@@ -47,8 +47,9 @@ def mixed(base: Recipe, nodes: Sequence[str], outcome: Outcome) -> Iterator[Reci
     ``nodes`` come with the one that suffers most first; ``outcome`` tells of each recipe after it
     was tried.
     """
-    harms, mends, count = 0, 0, 1
-    while nodes and not mends and count <= max(1, _MOST_SHARE * len(nodes)):
+    most = max(1, _MOST_SHARE * len(nodes)) if nodes else 0
+    harms, mends = 0, 0
+    while count := _next_count(harms, mends, most):
         recipe = replace(base, kept=tuple(nodes[:count]))
         yield recipe
         found = outcome(recipe)
@@ -57,18 +58,15 @@ def mixed(base: Recipe, nodes: Sequence[str], outcome: Outcome) -> Iterator[Reci
         if found:
             mends = count
         else:
-            harms, count = count, 2 * count
-    while mends - harms > max(1, _EXACT * mends):
-        middle = (harms + mends) // 2
-        recipe = replace(base, kept=tuple(nodes[:middle]))
-        yield recipe
-        found = outcome(recipe)
-        if found is None:
-            return
-        if found:
-            mends = middle
-        else:
-            harms = middle
+            harms = count
+
+
+def _next_count(harms: int, mends: int, most: float) -> int:
+    """How many to keep next, where ``harms`` were too few and ``mends`` enough; 0 ends it."""
+    if not mends:
+        doubled = max(1, 2 * harms)
+        return doubled if doubled <= most else 0
+    return (harms + mends) // 2 if mends - harms > max(1, _EXACT * mends) else 0
 
 
 def in_words(noise: Sequence[tuple[str, float]]) -> str:
@@ -84,8 +82,4 @@ def _decibels(noise: float) -> str:
 def _is_faster(trial: Trial, best: Trial | None) -> bool:
     if trial.ratio is None:
         return False
-    return best is None or _ratio(trial) < _ratio(best)
-
-
-def _ratio(trial: Trial) -> float:
-    return math.inf if trial.ratio is None else trial.ratio
+    return best is None or trial.slowness < best.slowness

@@ -92,7 +92,7 @@ def combined(trials: Sequence[Trial]) -> list[Recipe]:
         without = replace(recipe, rewrites=recipe.rewrites[:-1])
         if recipe.rewrites in ((), (STANDARD,)) or without not in held:
             continue
-        if _ratio(trial) < _ratio(held[without]):
+        if trial.slowness < held[without].slowness:
             faster.setdefault(without, []).append(recipe.rewrites[-1])
     return [
         replace(recipe, rewrites=(*recipe.rewrites, *names))
@@ -147,8 +147,8 @@ def base_of(trials: Sequence[Trial], engine: str) -> tuple[str, ...]:
     plain, rewritten = (_trial_of(trials, engine, names) for names in ((), (STANDARD,)))
     if not equal or rewritten is None:
         return ()
-    if plain is not None and _ratio(plain) < math.inf:
-        slower = _ratio(rewritten) > _ratio(plain) * _NOISE
+    if plain is not None and plain.slowness < math.inf:
+        slower = rewritten.slowness > plain.slowness * _NOISE
         return () if slower else (STANDARD,)
     return (STANDARD,)
 
@@ -166,10 +166,6 @@ def _trial_of(trials: Iterable[Trial], engine: str, names: tuple[str, ...]) -> T
         ),
         None,
     )
-
-
-def _ratio(trial: Trial) -> float:
-    return math.inf if trial.ratio is None else trial.ratio
 
 
 def planned_anew(best: Sequence[Trial], path: Callable[[Recipe], Path]) -> list[Recipe]:

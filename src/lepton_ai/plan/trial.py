@@ -1,5 +1,6 @@
 """A recipe that was tried, and what came of it."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -36,6 +37,11 @@ class Trial:
     def name(self) -> str:
         """The recipe in words."""
         return self.recipe.name
+
+    @property
+    def slowness(self) -> float:
+        """The ratio; infinite where it was not timed."""
+        return math.inf if self.ratio is None else self.ratio
 
     def judged(self, verdict: str, why: str) -> "Trial":
         """This trial with another verdict."""

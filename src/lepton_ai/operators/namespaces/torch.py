@@ -44,12 +44,9 @@ _TO_TORCH: dict[np.dtype[Any], torch.dtype] = {
 _TO_NUMPY = {theirs: ours for ours, theirs in _TO_TORCH.items()}
 #: Of the dtypes from ``ml_dtypes``: the plain one of its width in PyTorch, and its own in NumPy.
 _THROUGH = {
-    _TO_TORCH[np.dtype(getattr(ml_dtypes, name))]: (
-        _TO_TORCH[np.dtype(plain)],
-        np.dtype(getattr(ml_dtypes, name)),
-    )
-    for name, plain in _FOREIGN.items()
-    if hasattr(ml_dtypes, name) and hasattr(torch, name)
+    theirs: (_TO_TORCH[np.dtype(_FOREIGN[ours.name])], ours)
+    for theirs, ours in _TO_NUMPY.items()
+    if ours.name in _FOREIGN
 }
 _TEXT = "OSUT"
 #: Functions of the standard that take a dtype, and those of them that make an array of nothing.
