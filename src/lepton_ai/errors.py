@@ -16,6 +16,7 @@ LeptonError
 │   └── ServeError               a server that cannot start as asked
 ├── EngineError                  an engine that refused or failed on a graph
 │   └── EngineUnavailableError   an engine that this machine cannot run
+├── DivergedError                a training whose loss is no longer a number
 ├── WorkerError                  a child process that died, hung or ran out of memory
 └── RegistryError                a plug-in that is broken or registered twice
 ```
@@ -89,6 +90,10 @@ class EngineError(LeptonError):
 
 class EngineUnavailableError(EngineError):
     """An engine that this machine cannot run."""
+
+
+class DivergedError(LeptonError):
+    """A training whose loss is no longer a number."""
 
 
 class WorkerError(LeptonError):

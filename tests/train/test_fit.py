@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from lepton_ai.errors import DataError
-from lepton_ai.train.fit import DivergedError, TrainConfig, TrainStep, fit
+from lepton_ai.errors import DataError, DivergedError
+from lepton_ai.train.fit import TrainStep, fit
+from lepton_ai.train.loop import TrainConfig
 
 
 def regression(seed=0):

@@ -21,6 +21,13 @@ def optimize(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The bundle to write; NAME.lepton.")
     ] = None,
+    train: Annotated[
+        Path | None,
+        typer.Option(
+            help="More samples, to teach thinner networks with.",
+            show_default="those that calibrate",
+        ),
+    ] = None,
     metric: Annotated[
         str | None,
         typer.Option(help="accuracy, macro-f1, agreement, or path/to/file.py:function."),
@@ -74,6 +81,7 @@ def optimize(
             text=text,
             label=label,
             engines=engine or None,
+            train=train,
             progress=line.show,
         )
     record = {**result.record, "bundle": str(result.save(target, overwrite=overwrite))}

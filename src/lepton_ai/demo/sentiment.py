@@ -13,7 +13,8 @@ import numpy as np
 
 from lepton_ai.demo.tweets import LABELS, Tweet
 from lepton_ai.plan.journal import cache_folder
-from lepton_ai.train.fit import TrainConfig, TrainStep, fit
+from lepton_ai.train.fit import TrainStep, fit
+from lepton_ai.train.loop import TrainConfig
 
 _MAX_TOKENS = 64
 _LEARNING_RATE = 2e-4

@@ -243,6 +243,11 @@ class Engine(ABC):
         """
         raise EngineError(f"{self.name} does not tell how long its kernels take")
 
+    @property
+    def tells_times(self) -> bool:
+        """Whether :meth:`profile` has an answer."""
+        return type(self).profile is not Engine.profile
+
     def refusals(self, path: Path) -> tuple[Refusal, ...]:
         """Empty if the engine takes the graph at ``path``; otherwise what its complaint names.
 

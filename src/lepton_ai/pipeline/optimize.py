@@ -16,10 +16,11 @@ from lepton_ai.bundle.pack import BundleContents, pack
 from lepton_ai.data.bind import bind
 from lepton_ai.data.choose import choose_metric
 from lepton_ai.data.raw import RawData, check_enough
+from lepton_ai.data.samples import Samples
 from lepton_ai.data.source import read_data
-from lepton_ai.data.split import split
+from lepton_ai.data.split import Split, split
 from lepton_ai.engines.eager import Eager
-from lepton_ai.errors import BudgetError, ModelError
+from lepton_ai.errors import BudgetError, DataError, ModelError
 from lepton_ai.formats.read import read
 from lepton_ai.formats.torch_module import left_as_found
 from lepton_ai.graph.gate import check_equal
@@ -32,7 +33,7 @@ from lepton_ai.pipeline.result import Result
 from lepton_ai.plan.bench import Bench
 from lepton_ai.plan.budget import Budget
 from lepton_ai.plan.finals import conclude
-from lepton_ai.plan.job import Event, Job, Progress
+from lepton_ai.plan.job import Event, Job, Progress, Teaching
 from lepton_ai.plan.journal import Journal, content_key
 from lepton_ai.plan.oracle import Oracle
 from lepton_ai.plan.outcome import Outcome
@@ -66,6 +67,7 @@ def optimize(
     text: str | None = None,
     label: str | None = None,
     engines: Sequence[str] | None = None,
+    train: Any = None,
     progress: Progress | None = None,
 ) -> Result:
     """The fastest artifact of ``model`` that is proven to meet ``budget`` on this machine.
@@ -75,8 +77,9 @@ def optimize(
     per class) or arrays by input name, first axis the samples. ``metric`` is a name, a
     ``file.py:function`` or a function; accuracy where there are labels, otherwise agreement with
     the original. ``engines`` names those to try; by default, all that run here and need not be
-    asked for by name. Trials are journalled by content: the same call again goes on, or returns at
-    once.
+    asked for by name. ``train`` are more samples, as ``data``, with labels or without: the original
+    teaches thinner networks with those that are not in ``data`` as well. Trials are journalled by
+    content: the same call again goes on, or returns at once.
 
     Raises:
         UserError: the model, data, metric, budget or engines cannot be used; the message says why.
@@ -92,7 +95,8 @@ def optimize(
     check_enough(len(raw), raw.name)
     with tempfile.TemporaryDirectory(prefix="lepton-") as folder, left_as_found(model):
         held = read(model, Path(folder), _example(raw))
-        job = _bind(held, raw, metric, budget, names, started, tell)
+        more = None if train is None else read_data(train, text=text, label=label)
+        job = _bind(held, (raw, more), metric, budget, names, started, tell)
         about = [job.model.name, budget.to_json(), job.threads, names]
         key = json.dumps(about, sort_keys=True)
         finished = _finished(job.journal, key)
@@ -101,7 +105,7 @@ def optimize(
 
 def _bind(
     model: Model,
-    raw: RawData,
+    data: tuple[RawData, RawData | None],
     metric: Any,
     budget: Budget,
     engines: tuple[str, ...],
@@ -109,19 +113,31 @@ def _bind(
     tell: Progress,
 ) -> Job:
     """Everything that a search needs, with the model's file moved in beside the journal."""
+    raw, more = data
     samples = bind(raw, model.signature, model.processing)
+    parts_of_it = split(samples)
+    teaching = Teaching(samples=samples, indices=parts_of_it.calibrate)
+    if more is not None:
+        teaching = _teaching(bind(more, model.signature, model.processing), samples, parts_of_it)
     chosen = choose_metric(metric, samples.labels)
     if metric is None and samples.labels is not None and not chosen.needs_labels:
         model = _noted(model, _LABELS_UNUSED.format(labels=samples.labels))
     machine = fingerprint()
     key = content_key(
-        (model.content_key(), samples.content_key(), chosen.content_key(), machine.key)
+        (
+            model.content_key(),
+            samples.content_key(),
+            "" if more is None else teaching.samples.content_key(),
+            chosen.content_key(),
+            machine.key,
+        )
     )
     journal = Journal(key)
     return Job(
         model=_kept(model, journal.folder),
         samples=samples,
-        split=split(samples),
+        split=parts_of_it,
+        teaching=teaching,
         metric=chosen,
         budget=budget,
         machine=machine,
@@ -131,6 +147,22 @@ def _bind(
         started=started,
         progress=tell,
     )
+
+
+def _teaching(more: Samples, samples: Samples, parts_of_it: Split) -> Teaching:
+    """What a network may be taught with: nothing that chooses it, or that it is certified on.
+
+    Raises:
+        DataError: nothing is left.
+    """
+    held = {samples.digest(int(i)) for i in (*parts_of_it.tune, *parts_of_it.certify)}
+    indices = [index for index in range(len(more)) if more.digest(index) not in held]
+    if not indices:
+        raise DataError(
+            "every sample to train with is among the data as well, which the result is chosen by "
+            "and certified on; give others"
+        )
+    return Teaching(samples=more, indices=np.array(indices, dtype=np.int64))
 
 
 def _search(job: Job, key: str) -> Result:

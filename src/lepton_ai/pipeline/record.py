@@ -78,6 +78,7 @@ def _rewrites(outcome: Outcome) -> list[dict[str, Any]]:
             if trial.recipe.compressor is None
             and trial.recipe.plan.precision == "fp32"
             and trial.recipe.rewrites == chain
+            and not trial.recipe.student
         ]
         equal = any(trial.equal for trial in tried)
         why = "; ".join(f"{trial.recipe.engine}: {trial.why}" for trial in tried)

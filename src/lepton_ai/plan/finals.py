@@ -303,7 +303,7 @@ class _Finals:
         found = {}
         for trial in self._search.trials:
             done = self._search.bench.graphs.rewritten(trial.recipe)
-            if done is not None:
+            if done is not None and not trial.recipe.student:
                 found[trial.recipe.rewrites] = done
         return found
 

@@ -9,11 +9,13 @@ from typing import Any
 
 from lepton_ai.compress.preparation import preparations
 from lepton_ai.errors import ModelError
+from lepton_ai.graph.rewrite import STANDARD
 from lepton_ai.measure.child import Child
 from lepton_ai.model.signature import Arrays
 from lepton_ai.plan.calibration import CalibrationFolder
 from lepton_ai.plan.job import Job
 from lepton_ai.plan.recipe import Recipe
+from lepton_ai.plan.students import Student, Students
 
 # By name, for the child: both load libraries that this process can do without.
 _PROCESS = "lepton_ai.plan.graph_process"
@@ -36,7 +38,7 @@ class Graphs:
             ModelError: the rewrite or the compressor cannot take the graph.
             WorkerError: it crashed, or took longer than allowed.
         """
-        path = self._rewrite(recipe.rewrites)
+        path = self._rewrite(recipe)
         if recipe.compressor is None:
             return path
         whole = replace(recipe, kept=())
@@ -128,15 +130,38 @@ class Graphs:
             self._job.journal.record_trial(key, known)
         return tuple(known["names"])
 
-    def _rewrite(self, names: tuple[str, ...]) -> Path:
-        path = self._job.model.path
-        for depth, name in enumerate(names, start=1):
+    def taught(self, student: Student, like: Recipe, seconds: float) -> Path:
+        """The graph of a student that is to be fast as ``like`` is made, taught for ``seconds``.
+
+        Raises:
+            LeptonError: as :meth:`~lepton_ai.plan.students.Students.make`.
+        """
+        standard = tuple(name for name in like.rewrites if name == STANDARD)
+        base = Recipe(
+            engine=like.engine,
+            plan=like.plan,
+            student=student[:-1],
+            rewrites=() if student[1:] else standard,
+        )
+        return self._students().make(student, self.path(base), like, seconds=seconds)
+
+    def _students(self) -> Students:
+        return Students(self._job, self._folder, self._calibration())
+
+    def _origin(self, recipe: Recipe) -> Path:
+        return self._students().path(recipe.student) if recipe.student else self._job.model.path
+
+    def _rewrite(self, recipe: Recipe) -> Path:
+        path = origin = self._origin(recipe)
+        for depth, name in enumerate(recipe.rewrites, start=1):
             path = self._make(
-                "+".join((*names[:depth], "plain")),
+                replace(
+                    recipe, rewrites=recipe.rewrites[:depth], compressor=None, kept=()
+                ).graph_key,
                 f"{_REWRITING}:rewrite",
                 name,
                 path,
-                str(self._job.model.path),
+                str(origin),
                 str(self._calibration()),
             )
         return path

@@ -8,6 +8,7 @@ from lepton_ai.data.samples import Samples
 from lepton_ai.data.split import Split
 from lepton_ai.measure.machine import Machine
 from lepton_ai.model.model import Model
+from lepton_ai.model.signature import Array
 from lepton_ai.plan.budget import Budget
 from lepton_ai.plan.journal import Journal
 
@@ -27,6 +28,14 @@ Progress = Callable[[Event], None]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Teaching:
+    """The samples that a thinned network is taught with: ``indices`` into ``samples``."""
+
+    samples: Samples
+    indices: Array
+
+
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """A model bound to its samples, with the metric, the budget, and where to keep things.
 
@@ -38,6 +47,7 @@ class Job:
     model: Model
     samples: Samples
     split: Split
+    teaching: Teaching
     metric: Metric
     budget: Budget
     machine: Machine

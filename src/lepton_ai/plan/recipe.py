@@ -13,13 +13,15 @@ from lepton_ai.engines.engine import EnginePlan
 class Recipe:
     """How an artifact is made from the original graph: rewrites, a compressor, an engine's plan.
 
-    ``kept`` are the nodes that the compressor leaves in floating point. The forms follow: rewrites
-    and the compressor take a graph and give a graph; the engine takes a graph and gives an
-    executable.
+    ``student`` says that it is made not of the original but of a network that was thinned and
+    taught by it: the shares of the time that were aimed at, in percent. ``kept`` are the nodes that
+    the compressor leaves in floating point. The forms follow: thinning, rewrites and the compressor
+    take a graph and give a graph; the engine takes a graph and gives an executable.
     """
 
     engine: str
     plan: EnginePlan
+    student: tuple[int, ...] = ()
     rewrites: tuple[str, ...] = ()
     compressor: str | None = None
     kept: tuple[str, ...] = ()
@@ -32,7 +34,8 @@ class Recipe:
             form += f"+{self.plan.precision}"
         if self.kept:
             form += f" but {len(self.kept)} node" + "s" * (len(self.kept) > 1)
-        return " · ".join((*self.rewrites, form, self.engine, *self.plan.words))
+        slim = (f"slim {'·'.join(map(str, self.student))} %",) if self.student else ()
+        return " · ".join((*slim, *self.rewrites, form, self.engine, *self.plan.words))
 
     @property
     def key(self) -> str:
@@ -44,11 +47,17 @@ class Recipe:
         """A file-system name for the graph, shared by recipes that differ in the engine alone."""
         kept = hashlib.sha256("\0".join(self.kept).encode()).hexdigest()[:8]
         form = f"{self.compressor or 'plain'}{f'-but-{kept}' if self.kept else ''}"
-        return "+".join((*self.rewrites, form))
+        return "+".join((*self.origin, *self.rewrites, form))
+
+    @property
+    def origin(self) -> tuple[str, ...]:
+        """What names the student in a file's name; nothing where it is the original."""
+        return ("student-" + "-".join(map(str, self.student)),) if self.student else ()
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of plain JSON values; the inverse of :meth:`from_json`."""
         return {
+            "student": list(self.student),
             "rewrites": list(self.rewrites),
             "compressor": self.compressor,
             "kept": list(self.kept),
@@ -62,6 +71,7 @@ class Recipe:
         return cls(
             engine=record["engine"],
             plan=EnginePlan.from_json(record["plan"]),
+            student=tuple(record.get("student", ())),
             rewrites=tuple(record["rewrites"]),
             compressor=record["compressor"],
             kept=tuple(record.get("kept", ())),

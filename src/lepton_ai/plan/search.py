@@ -3,26 +3,29 @@
 The order of the stages: the plain graph in every engine; the rewritten one, behind the gate; lower
 precision; compressors; those of their results that were fast but harmed the model, from a graph
 prepared for int8, and then with the nodes that suffer back in floating point; what only one engine
-wants, on top of what is fastest in it; the fastest few under other plans of their engine. After
-each trial the best so far is known, so the search can stop whenever its minutes run out.
+wants, on top of what is fastest in it; students, thinner networks that the original teaches; the
+fastest few under other plans of their engine. After each trial the best so far is known, so the
+search can stop whenever its minutes run out.
 """
 
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lepton_ai.errors import LeptonError, ModelError, WorkerError
-from lepton_ai.plan import mixing, space
+from lepton_ai.plan import mixing, space, students
 from lepton_ai.plan.bench import Bench
 from lepton_ai.plan.job import Event, Job
 from lepton_ai.plan.oracle import Oracle
 from lepton_ai.plan.recipe import Recipe
+from lepton_ai.plan.students import Student
 from lepton_ai.plan.trial import CANDIDATE, FAILED, REJECTED, Trial
 
 #: Shares of the minutes: what is left is for the last race and the certificate.
 _UNTIL_TRIALS_END = 0.5
-_UNTIL_PLANS_END = 0.65
+_UNTIL_TAUGHT = 0.65
+_UNTIL_PLANS_END = 0.72
 _MENDING = "mending int8"
 
 
@@ -50,11 +53,8 @@ class Search:
             (_MENDING, _UNTIL_TRIALS_END, self._mended),
             ("rewrites of one engine", _UNTIL_TRIALS_END, self._for_one_engine),
             ("rewrites together", _UNTIL_TRIALS_END, lambda: space.combined(self.trials)),
-            (
-                "plans",
-                _UNTIL_PLANS_END,
-                self._planned_anew,
-            ),
+            ("students", _UNTIL_TAUGHT, self._students),
+            ("plans", _UNTIL_PLANS_END, self._planned_anew),
         ]
         for name, until, recipes in stages:
             self._stage(name, until, recipes())
@@ -74,28 +74,56 @@ class Search:
 
     def _mended(self) -> Iterator[Recipe]:
         """What was fast in int8 and harmed the model: prepared for it, then with nodes put back."""
+        return self._mended_of(self.trials, _UNTIL_TRIALS_END)
+
+    def _mended_of(self, trials: Sequence[Trial], until: float) -> Iterator[Recipe]:
         best = best_of(self.trials, self.job)
-        for harmed in mixing.harmed(self.trials, best, self.job.budget.max_drop):
-            if self._share_gone() > _UNTIL_TRIALS_END:
+        for harmed in mixing.harmed(trials, best, self.job.budget.max_drop):
+            if self._share_gone() > until:
                 return
             self.job.progress(Event(stage=_MENDING, text=f"what harms {harmed.name}"))
             try:
-                yield from self._mended_one(harmed)
+                yield from self._mended_one(harmed, until)
             except (LeptonError, OSError):  # this graph defeats it; the rest can go on
                 continue
 
-    def _mended_one(self, harmed: Recipe) -> Iterator[Recipe]:
+    def _mended_one(self, harmed: Recipe, until: float) -> Iterator[Recipe]:
         prepared = self.bench.graphs.prepared(harmed)
         if prepared != harmed:
             yield prepared
             if self._outcome(prepared) is not False:
                 return
-        if self._share_gone() > _UNTIL_TRIALS_END:
+        if self._share_gone() > until:
             return
         noise = self.bench.graphs.suffering(prepared)
         if noise:
             self._explain(prepared, mixing.in_words(noise))
             yield from mixing.mixed(prepared, [name for name, _ in noise], self._outcome)
+
+    def _students(self) -> Iterator[Recipe]:
+        """What is left of a thinned network, taught, in the forms that were fastest untaught."""
+        like = students.like(self._in_order(), self.trials)
+        tried: list[tuple[Student, bool]] = []
+        while like is not None and (student := students.following(tried)):
+            seconds = students.seconds_for(
+                self.job.budget.minutes * 60 * (_UNTIL_TAUGHT - self._share_gone())
+            )
+            recipe = replace(like, student=student, rewrites=(), kept=())
+            if seconds is None:
+                why = "not tried: too few minutes are left to teach a thinner network"
+                self.trials.append(Trial(recipe=recipe, verdict=REJECTED, why=why))
+                return
+            try:
+                self.bench.graphs.taught(student, like, seconds)
+            except (LeptonError, OSError) as failure:
+                self.trials.append(Trial(recipe=recipe, verdict=FAILED, why=str(failure)))
+                return
+            yield from space.of_student(student, self.trials)
+            yield from self._mended_of(self._of(student), _UNTIL_PLANS_END)
+            tried.append((student, any(keeps_budget(t, self.job) for t in self._of(student))))
+
+    def _of(self, student: Student) -> list[Trial]:
+        return [trial for trial in self.trials if trial.recipe.student == student]
 
     def _explain(self, recipe: Recipe, words: str) -> None:
         """Say of every trial of this graph that was rejected what it suffers from."""

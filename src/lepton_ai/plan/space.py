@@ -15,6 +15,10 @@ from lepton_ai.plan.trial import CANDIDATE, FAILED, Trial
 #: What two trials of the same thing may differ by: 5 % was seen between quiet minutes.
 _NOISE = 1.05
 _PLANNED_ANEW = 3
+#: How many forms of a student are tried.
+_OF_A_STUDENT = 6
+#: Rewrites that a student was made from.
+_MADE_ALREADY = frozenset({STANDARD})
 
 
 def shipping_engines() -> list[Engine]:
@@ -141,6 +145,35 @@ def compressed(
     ]
 
 
+def of_student(student: tuple[int, ...], trials: Sequence[Trial]) -> list[Recipe]:
+    """What was fastest with the original, each form in each engine once, made of a student.
+
+    Whether it harmed the original does not count: the student may bear it, or be mended.
+    """
+    fastest: dict[tuple[str, str | None, str], Trial] = {}
+    for trial in sorted(trials, key=lambda each: each.slowness):
+        recipe = trial.recipe
+        if trial.verdict == FAILED or trial.ratio is None or recipe.student or recipe.kept:
+            continue
+        if recipe.compressor not in storages.names():
+            key = (recipe.engine, recipe.compressor, recipe.plan.precision)
+            fastest.setdefault(key, trial)
+    chosen = list(fastest.values())[:_OF_A_STUDENT]
+    plain = [trial for trial in fastest.values() if trial.recipe.compressor is None][:1]
+    return [
+        Recipe(
+            student=student,
+            rewrites=tuple(name for name in trial.recipe.rewrites if name not in _MADE_ALREADY),
+            compressor=trial.recipe.compressor,
+            engine=trial.recipe.engine,
+            plan=replace(
+                EnginePlan(threads=trial.recipe.plan.threads), precision=trial.recipe.plan.precision
+            ),
+        )
+        for trial in dict.fromkeys([*plain, *chosen])
+    ]
+
+
 def base_of(trials: Sequence[Trial], engine: str) -> tuple[str, ...]:
     """The rewrites to build on in ``engine``: the standard ones, unless they harm or slow it."""
     equal = any(trial.equal and trial.recipe.rewrites == (STANDARD,) for trial in trials)
@@ -161,6 +194,7 @@ def _trial_of(trials: Iterable[Trial], engine: str, names: tuple[str, ...]) -> T
             for trial in trials
             if trial.recipe.engine == engine
             and trial.recipe.rewrites == names
+            and not trial.recipe.student
             and trial.recipe.compressor is None
             and trial.recipe.plan.precision == "fp32"
         ),
@@ -175,9 +209,10 @@ def planned_anew(best: Sequence[Trial], path: Callable[[Recipe], Path]) -> list[
     twin, and a noisy moment may have cost the one that another plan would have brought to the
     front.
     """
-    of_each: dict[tuple[str | None, bool], Trial] = {}
+    of_each: dict[tuple[bool, str | None, bool], Trial] = {}
     for trial in best:
-        of_each.setdefault((trial.recipe.compressor, bool(trial.recipe.kept)), trial)
+        recipe = trial.recipe
+        of_each.setdefault((bool(recipe.student), recipe.compressor, bool(recipe.kept)), trial)
     fastest = list(of_each.values())[:_PLANNED_ANEW]
     equal = [trial for trial in best if trial.equal][:1]
     recipes = []

@@ -1,0 +1,1 @@
+"""Channels, heads and whole blocks taken out of a graph."""

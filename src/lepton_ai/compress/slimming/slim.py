@@ -1,0 +1,275 @@
+"""A graph made faster by taking out what its answers miss least: channels, heads, blocks.
+
+What is taken out is chosen by the time of a real engine and, at the end, measured in it; a graph
+that is not faster is not written. The answers differ afterwards: recovery is the training room's.
+"""
+
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import onnx_ir.passes.common as passes
+
+from lepton_ai.compress.compressor import named_compressor
+from lepton_ai.compress.running import answers
+from lepton_ai.compress.slimming.allocation import Allocation, Choice, Removable, Width
+from lepton_ai.compress.slimming.blocks import Block, blocks_of, without_blocks
+from lepton_ai.compress.slimming.costs import Finish, node_curves
+from lepton_ai.compress.slimming.coupling import Components, components_of
+from lepton_ai.compress.slimming.importance import importance
+from lepton_ai.compress.slimming.removal import without_components
+from lepton_ai.engines.engine import EnginePlan
+from lepton_ai.errors import LeptonError, ModelError
+from lepton_ai.graph.inspection.cost import infer_shapes
+from lepton_ai.graph.onnx_file import load_graph, save_graph
+from lepton_ai.measure.latency import race
+from lepton_ai.measure.runner import ProcessRunner
+from lepton_ai.model.signature import Arrays
+
+#: Calls that importance is measured on, and the seconds for it; calls that blocks are compared on.
+_CALLS, _SECONDS = 128, 90.0
+_BLOCK_CALLS = 8
+#: Thinner graphs that are measured until one takes the wanted time, and how near is near enough.
+_TRIES = 4
+_NEAR = 0.07
+#: A graph that is not faster by this much is not worth recovering.
+LEAST_GAIN = 0.95
+_RACE_SECONDS = 1.0
+_TIMEOUT = 240.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """Where and how the graph is to be fast: an engine with its threads, quantised or not."""
+
+    engine: str
+    threads: int
+    compressor: str | None = None
+
+    @property
+    def form(self) -> str:
+        """The compressor's name, or what a graph without one is."""
+        return self.compressor or "plain"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slimmed:
+    """What was taken out: components of all there are, blocks by name, and the measured share.
+
+    ``share`` is the median time of a call over that of the graph as it came, raced in turns.
+    """
+
+    components: int
+    of: int
+    blocks: tuple[str, ...]
+    share: float
+
+
+def slim(
+    source: Path,
+    target: Path,
+    calls: Iterable[Arrays],
+    *,
+    share: float,
+    on: Target,
+    cache: Path,
+) -> Slimmed:
+    """Write to ``target`` what takes about ``share`` of the time that ``source`` takes.
+
+    ``calls`` can be iterated more than once. Measured times of nodes are kept in ``cache``.
+
+    Raises:
+        ModelError: nothing can be taken out, or what is left is not faster.
+        EngineError: the engine does not tell its times, or refuses a graph.
+        WorkerError: a process of the engine died or took too long.
+    """
+    model = ready(load_graph(source))
+    feeds = list(islice(calls, _BLOCK_CALLS))
+    components = components_of(model)
+    widths = _widths(model, components, calls)
+    blocks = _removable(model, feeds)
+    if not widths and not blocks:
+        raise ModelError("no channel, head or block of this graph can be taken out by itself")
+
+    def finish(path: Path, folder: Path) -> Path:
+        if on.compressor is None:
+            return path
+        done = folder / f"{path.stem}-{on.compressor}.onnx"
+        named_compressor(on.compressor).compress(path, done, feeds)
+        return done
+
+    curves = node_curves(
+        model,
+        widths,
+        feeds[0],
+        engine=on.engine,
+        threads=on.threads,
+        finish=finish,
+        form=on.form,
+        cache=cache,
+    )
+    allocation = Allocation(widths, blocks, curves)
+    total = sum(curve[0] for curve in curves.values())
+    trial = _Racing(model, feeds, on, finish, cache)
+    aim = share
+    best: tuple[float, Choice] | None = None
+    for _ in range(_TRIES):
+        choice = allocation.choose(aim * total)
+        found = trial.share_of(choice)
+        if best is None or abs(found - share) < abs(best[0] - share):
+            best = found, choice
+        if abs(found - share) <= _NEAR * share:
+            break
+        aim = max(0.02, aim + (share - found))
+    assert best is not None, "there is one try at least"
+    if best[0] > LEAST_GAIN:
+        raise ModelError(
+            f"with all taken out that can be, it takes {best[0]:.2f} of the time in {on.engine}"
+        )
+    save_graph(without(model, best[1]), target)
+    return Slimmed(
+        components=len(best[1].components),
+        of=sum(len(width.components) for width in widths),
+        blocks=best[1].blocks,
+        share=best[0],
+    )
+
+
+def ready(model: ir.Model) -> ir.Model:
+    """``model`` with constants as initialisers, its shapes inferred, and each node named."""
+    passes.LiftConstantsToInitializersPass()(model)
+    infer_shapes(model)
+    names: set[str] = set()
+    for place, node in enumerate(model.graph):
+        if not node.name or node.name in names:
+            node.name = f"{node.op_type}_{place}"
+            while node.name in names:
+                node.name += "_"
+        names.add(node.name)
+    return model
+
+
+def without(model: ir.Model, choice: Choice) -> ir.Model:
+    """A copy of ``model`` without what was chosen."""
+    thinner = without_components(model, choice.components)
+    shorter = without_blocks(thinner, choice.blocks)
+    infer_shapes(shorter)
+    return shorter
+
+
+def _widths(model: ir.Model, components: Components, calls: Iterable[Arrays]) -> list[Width]:
+    kinds = components.widths()
+    if not kinds:
+        return []
+    energy = importance(model, components, _in_time(calls))
+    touching: dict[int, list[str]] = {}
+    of_component = {int(one): place for place, kind in enumerate(kinds) for one in kind}
+    for node in model.graph:
+        labels = [
+            components.of((value, axis))[:1]
+            for value in (*node.inputs, *node.outputs)
+            if value is not None and not value.is_initializer()
+            for axis in range(len(value.shape or ()))
+        ]
+        places = {
+            of_component[int(one[0])] for one in labels if len(one) and int(one[0]) in of_component
+        }
+        for place in places:
+            touching.setdefault(place, []).append(str(node.name))
+    widths = []
+    for place, kind in enumerate(kinds):
+        order = np.argsort(energy[kind], kind="stable")
+        widths.append(
+            Width(
+                components=kind[order],
+                energy=energy[kind][order],
+                nodes=tuple(touching.get(place, ())),
+            )
+        )
+    return widths
+
+
+def _in_time(calls: Iterable[Arrays]) -> Iterator[Arrays]:
+    end = time.monotonic() + _SECONDS
+    for feed in islice(calls, _CALLS):
+        yield feed
+        if time.monotonic() > end:
+            return
+
+
+def _removable(model: ir.Model, feeds: Sequence[Arrays]) -> list[Removable]:
+    """The blocks that can go, with what the answers lose without each alone."""
+    blocks = blocks_of(model)
+    if not blocks:
+        return []
+    before = _answered(model, feeds)
+    return [
+        Removable(name=block.name, nodes=block.nodes, energy=_lost(model, block, feeds, before))
+        for block in blocks
+    ]
+
+
+def _lost(
+    model: ir.Model,
+    block: Block,
+    feeds: Sequence[Arrays],
+    before: np.ndarray,
+) -> float:
+    try:
+        after = _answered(without_blocks(model, [block.name]), feeds)
+    except LeptonError:  # what is left does not run
+        return float("inf")
+    energy = float(np.square(before - before.mean()).sum())
+    changed = float(np.square(after - before).sum()) if after.shape == before.shape else np.inf
+    return changed / energy if energy > 0 and np.isfinite(changed) else float("inf")
+
+
+def _answered(model: ir.Model, feeds: Sequence[Arrays]) -> np.ndarray:
+    found = [
+        np.asarray(output, dtype=np.float64).reshape(-1)
+        for outputs in answers(ir.to_proto(model), feeds)
+        for output in outputs
+        if np.asarray(output).dtype.kind == "f"
+    ]
+    return np.concatenate(found) if found else np.zeros(0)
+
+
+class _Racing:
+    """Thinner graphs beside the one they were made of, in turns, in processes of their own."""
+
+    def __init__(
+        self, model: ir.Model, feeds: Sequence[Arrays], on: Target, finish: Finish, cache: Path
+    ) -> None:
+        self._model = model
+        self._feeds = list(feeds)
+        self._on = on
+        self._finish = finish
+        self._folder = cache
+        self._number = 0
+
+    def share_of(self, choice: Choice) -> float:
+        """The median time without what is chosen, over that with all."""
+        with tempfile.TemporaryDirectory(prefix="lepton-slim-") as scratch:
+            folder = Path(scratch)
+            whole, thin = folder / "whole.onnx", folder / "thin.onnx"
+            save_graph(self._model, whole)
+            save_graph(without(self._model, choice), thin)
+            runners = {
+                name: self._runner(self._finish(path, folder), folder)
+                for name, path in (("whole", whole), ("thin", thin))
+            }
+            try:
+                times = race(runners, self._feeds, seconds=_RACE_SECONDS)
+            finally:
+                for runner in runners.values():
+                    runner.close()
+        return times["thin"].p50_ms / times["whole"].p50_ms
+
+    def _runner(self, path: Path, folder: Path) -> ProcessRunner:
+        plan = EnginePlan(threads=self._on.threads)
+        return ProcessRunner(self._on.engine, path, plan, folder / "log.txt", deadline=_TIMEOUT)

@@ -1,0 +1,104 @@
+"""What a child process runs to thin a graph and to teach what is left of it."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from lepton_ai.compress.slimming.slim import Target, ready, slim
+from lepton_ai.errors import DivergedError, ModelError
+from lepton_ai.graph.onnx_file import load_graph, save_graph
+from lepton_ai.plan.calibration import CalibrationFolder
+from lepton_ai.train.distilling import DistilConfig, Distilling
+from lepton_ai.train.lessons import Lessons
+
+#: Learning rates that are tried on the first steps; which is best differs by the network.
+_RATES = (3e-4, 1e-3, 3e-3)
+_held: dict[str, Distilling] = {}
+
+
+def thin(
+    name: str,
+    source: str,
+    target: str,
+    calibration: str,
+    share: float,
+    on: Mapping[str, Any],
+    cache: str,
+) -> dict[str, Any]:
+    """Take out of ``source`` what is missed least, for a share of its time; what was taken out."""
+    done = slim(
+        Path(source),
+        Path(target),
+        CalibrationFolder(Path(calibration)),
+        share=share,
+        on=Target(**on),
+        cache=Path(cache),
+    )
+    return {"name": name, **asdict(done)}
+
+
+def step_seconds(
+    teacher: str, student: str, lessons: str, config: Mapping[str, Any], steps: int
+) -> float:
+    """How long a step takes, in the mean of ``steps`` after a first."""
+    distilling = _begun(teacher, student, lessons, DistilConfig(**config))
+    distilling.advance(1)
+    begin = time.perf_counter()
+    distilling.advance(steps)
+    return (time.perf_counter() - begin) / steps
+
+
+def best_rate(teacher: str, student: str, lessons: str, config: Mapping[str, Any]) -> float:
+    """The learning rate that leaves the smallest loss after as many steps as ``config`` says.
+
+    Raises:
+        DivergedError: none leaves one that is a number.
+    """
+    losses = {}
+    for rate in _RATES:
+        given = DistilConfig(**{**config, "learning_rate": rate})
+        distilling = _begun(teacher, student, lessons, given)
+        try:
+            distilling.advance(given.steps - given.steps // 3)
+            losses[rate] = distilling.advance(given.steps)
+        except DivergedError:
+            continue
+    if not losses:
+        raise DivergedError(f"the student's loss is no number at any learning rate of {_RATES}")
+    return min(losses, key=lambda rate: losses[rate])
+
+
+def begin(
+    teacher: str, student: str, lessons: str, config: Mapping[str, Any], checkpoint: str
+) -> int:
+    """Get ready to teach, from where a checkpoint left off if there is one; the steps done."""
+    distilling = _begun(teacher, student, lessons, DistilConfig(**config))
+    if Path(checkpoint).exists():
+        distilling.resume(Path(checkpoint))
+    _held["it"] = distilling
+    return distilling.step
+
+
+def advance(seconds: float, steps: int, checkpoint: str) -> dict[str, float]:
+    """Teach for some seconds, ``steps`` steps at most, and keep what it has come to."""
+    distilling = _held["it"]
+    end = time.perf_counter() + seconds
+    losses = []
+    while time.perf_counter() < end and distilling.step < steps:
+        losses.append(distilling.advance(1))
+    distilling.save(Path(checkpoint))
+    return {"step": distilling.step, "loss": sum(losses) / max(1, len(losses))}
+
+
+def finish(target: str) -> None:
+    """Write the student that was taught."""
+    save_graph(_held["it"].student(), Path(target))
+
+
+def _begun(teacher: str, student: str, lessons: str, config: DistilConfig) -> Distilling:
+    graphs = [ready(load_graph(Path(path))) for path in (teacher, student)]
+    if not Path(lessons).is_dir():
+        raise ModelError("there are no samples to teach with")
+    return Distilling(graphs[0], graphs[1], Lessons(Path(lessons)), config)

@@ -1,0 +1,257 @@
+"""A student that learns to answer as its teacher does: no labels are needed, and no code of either.
+
+Both are graphs. The loss has up to three parts, each a share of what the teacher's own answers vary
+by, so that none needs a weight of its own: what the answers differ by; for answers that are scores
+of classes, the Kullback-Leibler divergence at a temperature (Hinton et al. 2015, arXiv:1503.02531);
+and what values between the layers differ by, through a learned projection where the student's are
+narrower (FitNets, Romero et al. 2014, arXiv:1412.6550).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import torch
+from torch.nn import functional
+
+from lepton_ai.errors import ModelError
+from lepton_ai.model.signature import Arrays
+from lepton_ai.operators.dtypes import is_floating
+from lepton_ai.operators.module import GraphModule
+from lepton_ai.train.lessons import Lessons
+from lepton_ai.train.loop import Loop, TrainConfig
+from lepton_ai.train.lowering import lowered
+
+TEMPERATURE = 2.0
+#: Values between the layers that are compared, evenly over the depth.
+MOST_FEATURES = 6
+#: Operators whose answers are worth comparing: what a layer or a block ends with.
+_ENDS = frozenset({"Add", "Conv", "Gemm", "LayerNormalization", "MatMul"})
+_LEAST_VARIANCE = 1e-12
+#: Calls on which batches are compared with calls one by one.
+_CALLS_JOINED = 2
+_JOINED_RTOL = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistilConfig:
+    """How long and how: ``batch`` samples a step, products in ``products`` if not in fp32."""
+
+    steps: int
+    batch: int = 64
+    learning_rate: float = 1e-3
+    seed: int = 0
+    products: str | None = None
+    features: bool = True
+
+
+class Distilling:
+    """A student in training; :meth:`advance` it, and take what it has become from :meth:`student`.
+
+    Raises:
+        EngineError: an operator of either graph has no meaning in PyTorch.
+        ModelError: nothing in the student can be trained.
+    """
+
+    def __init__(
+        self, teacher: ir.Model, student: ir.Model, lessons: Lessons, config: DistilConfig
+    ) -> None:
+        torch.manual_seed(config.seed)
+        self._config = config
+        self._model = student
+        self._lessons = lessons
+        pairs = _features(teacher, student) if config.features else []
+        self._answers = len(student.graph.outputs)
+        self._teacher = _module(teacher, pairs, config.products).eval().requires_grad_(False)
+        self._student = _module(student, pairs, config.products)
+        if not any(True for _ in self._student.parameters()):
+            raise ModelError("the network holds no weights that can be trained")
+        self._joined = _takes_batches(student, lessons)
+        self._feed_names = self._student.input_names
+        self._order = lessons.order(config.batch, seed=config.seed, joined=self._joined)
+        self._heads = self._projections()
+        self._trained = torch.nn.ModuleDict({"student": self._student, "heads": self._heads})
+        self._loop = Loop(
+            self._trained,
+            steps=config.steps,
+            config=TrainConfig(learning_rate=config.learning_rate, seed=config.seed),
+        )
+
+    @property
+    def step(self) -> int:
+        """Steps that are done."""
+        return self._loop.step
+
+    @property
+    def batch(self) -> int:
+        """Samples of a step."""
+        return self._config.batch if self._joined else 1
+
+    def advance(self, steps: int) -> float:
+        """Take up to ``steps`` steps, to the end of the schedule at most; their mean loss.
+
+        Raises:
+            DivergedError: the loss is no longer a number.
+        """
+        losses = []
+        for _ in range(min(steps, self._config.steps - self._loop.step)):
+            inputs = self._inputs(self._lessons.read(next(self._order)))
+            losses.append(self._loop.advance(partial(self._loss, inputs)))
+        return float(np.mean(losses)) if losses else 0.0
+
+    def save(self, path: Path) -> None:
+        """Keep all that is needed to go on; ``path`` appears whole or not at all."""
+        self._loop.save(path)
+
+    def resume(self, path: Path) -> None:
+        """Go on from where :meth:`save` left off, with the batch that would have come next."""
+        self._loop.resume(path)
+        for _ in range(self._loop.step):
+            next(self._order)
+
+    def student(self) -> ir.Model:
+        """The student's graph with the weights that it has now."""
+        return lowered(self._student, self._model)
+
+    def _inputs(self, feed: Arrays) -> list[torch.Tensor]:
+        return [torch.from_numpy(np.array(feed[name])) for name in self._feed_names]
+
+    def _loss(self, inputs: list[torch.Tensor]) -> torch.Tensor:
+        with torch.no_grad():
+            wanted = self._teacher(*inputs)
+        given = self._student(*inputs)
+        loss = torch.zeros(())
+        for one, other in zip(given[: self._answers], wanted[: self._answers], strict=True):
+            if one.dtype.is_floating_point:
+                loss = loss + answer_loss(one, other)
+        features = list(zip(given[self._answers :], wanted[self._answers :], strict=True))
+        for place, (one, other) in enumerate(features):
+            head = self._heads[place]
+            loss = loss + difference(head(one), other) / len(features)
+        return loss
+
+    def _projections(self) -> torch.nn.ModuleList:
+        """What brings each of the student's features to the size of the teacher's."""
+        first = self._inputs(self._lessons.example(1))
+        with torch.no_grad():
+            mine, theirs = self._student(*first), self._teacher(*first)
+        pairs = zip(mine[self._answers :], theirs[self._answers :], strict=True)
+        return torch.nn.ModuleList([_head(one.shape, other.shape) for one, other in pairs])
+
+
+def difference(given: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """The mean square of what differs, as a share of the variance of what is ``wanted``."""
+    given, wanted = given.float(), wanted.float()
+    return functional.mse_loss(given, wanted) / (wanted.var() + _LEAST_VARIANCE)
+
+
+def answer_loss(given: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """What answers differ by; as scores of classes as well, where they are [samples, classes]."""
+    loss = difference(given, wanted)
+    if wanted.ndim != 2 or wanted.shape[1] < 2:
+        return loss
+    probable = _are_probabilities(wanted)
+    one, other = (
+        torch.log(each.float().clamp_min(1e-9)) if probable else each.float()
+        for each in (given, wanted)
+    )
+    divergence = functional.kl_div(
+        functional.log_softmax(one / TEMPERATURE, dim=1),
+        functional.log_softmax(other / TEMPERATURE, dim=1),
+        reduction="batchmean",
+        log_target=True,
+    )
+    return loss + divergence * TEMPERATURE**2
+
+
+def _are_probabilities(scores: torch.Tensor) -> bool:
+    return bool((scores >= 0).all()) and bool(((scores.sum(dim=1) - 1).abs() < 1e-3).all())
+
+
+def _module(model: ir.Model, features: Sequence[str], products: str | None) -> GraphModule:
+    watched = model.clone()
+    made = {value.name: value for node in watched.graph for value in node.outputs}
+    watched.graph.outputs.extend(made[name] for name in features)
+    return GraphModule(watched, products=products)
+
+
+def _features(teacher: ir.Model, student: ir.Model) -> list[str]:
+    """Values in both graphs to compare: of one rank, with one axis narrower at most."""
+    theirs = {value.name: value for node in teacher.graph for value in node.outputs}
+    answers = {value.name for value in student.graph.outputs}
+    found = []
+    for node in student.graph:
+        mine = node.outputs[0] if node.outputs else None
+        other = theirs.get(mine.name) if mine is not None else None
+        if mine is None or other is None or node.op_type not in _ENDS or mine.name in answers:
+            continue
+        if mine.shape is None or other.shape is None or len(mine.shape) != len(other.shape):
+            continue
+        unlike = [a for a, b in zip(mine.shape, other.shape, strict=True) if a != b]
+        floats = mine.dtype is None or is_floating(mine.dtype.numpy())
+        if len(mine.shape) > 1 and len(unlike) <= 1 and floats:
+            found.append(str(mine.name))
+    if len(found) <= MOST_FEATURES:
+        return found
+    places = np.linspace(0, len(found) - 1, MOST_FEATURES).round().astype(int)
+    return [found[place] for place in dict.fromkeys(places.tolist())]
+
+
+class _Along(torch.nn.Module):
+    """A linear map along one axis, without a bias."""
+
+    def __init__(self, axis: int, narrow: int, wide: int) -> None:
+        super().__init__()
+        self._axis = axis
+        self.map = torch.nn.Linear(narrow, wide, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """``x`` with the axis as wide as wanted."""
+        done: torch.Tensor = self.map(x.movedim(self._axis, -1)).movedim(-1, self._axis)
+        return done
+
+
+def _head(mine: Sequence[int], theirs: Sequence[int]) -> torch.nn.Module:
+    for axis, (narrow, wide) in enumerate(zip(mine, theirs, strict=True)):
+        if narrow != wide:
+            return _Along(axis, narrow, wide)
+    return torch.nn.Identity()
+
+
+def _takes_batches(model: ir.Model, lessons: Lessons) -> bool:
+    """Whether calls can be joined along their first axes: the answers are the same, joined."""
+    module = GraphModule(model).eval()
+    joined = lessons.example(_CALLS_JOINED)
+    sizes = {array.shape[0] if array.ndim else 0 for array in joined.values()}
+    if len(sizes) != 1 or sizes == {0} or sizes == {1}:
+        return False
+    rows = next(iter(sizes)) // _CALLS_JOINED
+    if not rows:
+        return False
+    apart = [
+        {name: array[rows * one : rows * (one + 1)] for name, array in joined.items()}
+        for one in range(_CALLS_JOINED)
+    ]
+    try:
+        whole = _answers(module, joined)
+        parts = [_answers(module, feed) for feed in apart]
+    except Exception:  # a graph of a fixed batch fails in whichever way it does
+        return False
+    return all(_are_alike(one, list(others)) for one, *others in zip(whole, *parts, strict=True))
+
+
+def _are_alike(whole: torch.Tensor, parts: Sequence[torch.Tensor]) -> bool:
+    if whole.ndim == 0 or any(part.ndim == 0 for part in parts):
+        return False
+    together = torch.cat(list(parts))
+    return whole.shape == together.shape and torch.allclose(
+        whole.double(), together.double(), rtol=_JOINED_RTOL, atol=_JOINED_RTOL
+    )
+
+
+def _answers(module: GraphModule, feed: Mapping[str, np.ndarray]) -> Iterator[torch.Tensor]:
+    with torch.no_grad():
+        return iter(module(*(torch.from_numpy(np.array(feed[n])) for n in module.input_names)))
