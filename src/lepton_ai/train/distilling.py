@@ -117,7 +117,7 @@ class Distilling:
         return lowered(self._student, self._model)
 
     def _inputs(self, feed: Arrays) -> list[torch.Tensor]:
-        return [torch.from_numpy(np.array(feed[name])) for name in self._feed_names]
+        return [_images_last(torch.from_numpy(np.array(feed[name]))) for name in self._feed_names]
 
     def _loss(self, inputs: list[torch.Tensor]) -> torch.Tensor:
         with torch.no_grad():
@@ -175,7 +175,15 @@ def _module(model: ir.Model, features: Sequence[str], products: str | None) -> G
     watched = model.clone()
     made = {value.name: value for node in watched.graph for value in node.outputs}
     watched.graph.outputs.extend(made[name] for name in features)
-    return GraphModule(watched, products=products)
+    module = GraphModule(watched, products=products)
+    for weight in module.parameters():
+        weight.data = _images_last(weight.data)
+    return module
+
+
+def _images_last(x: torch.Tensor) -> torch.Tensor:
+    """Channels last in memory, where convolutions on CPUs are several times as fast."""
+    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
 
 
 def _features(teacher: ir.Model, student: ir.Model) -> list[str]:
