@@ -34,7 +34,9 @@ def test_what_is_read_is_what_was_written(tmp_path):
 def test_the_same_seed_gives_the_same_batches(tmp_path):
     lessons = Lessons.write(tmp_path / "lessons", calls([4] * 9))
     again = Lessons(tmp_path / "lessons")
-    for one, other, _ in zip(lessons.batches(3, seed=2), again.batches(3, seed=2), range(7)):
+    for one, other, _ in zip(
+        *(each.batches(3, seed=2) for each in (lessons, again)), range(7), strict=False
+    ):
         np.testing.assert_array_equal(one["number"], other["number"])
 
 
@@ -55,7 +57,7 @@ def test_memory_does_not_grow_with_the_samples(tmp_path):
     for count in (500, 50_000):
         tracemalloc.start()
         lessons = Lessons.write(tmp_path / str(count), many(count))
-        for batch, _ in zip(lessons.batches(32, seed=0), range(100)):
+        for batch, _ in zip(lessons.batches(32, seed=0), range(100), strict=False):
             assert batch["x"].shape == (32, 256)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()

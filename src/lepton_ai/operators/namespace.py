@@ -58,6 +58,10 @@ class Namespace(ABC):
             return self.from_host(np.arange(size, dtype=np.int64))
         return self.standard.arange(size)
 
+    def straight_through(self, exact: Tensor, rounded: Tensor) -> Tensor:
+        """``rounded``; where gradients flow, they flow as if it were ``exact``."""
+        return rounded
+
     @abstractmethod
     def erf(self, x: Tensor) -> Tensor:
         """The error function."""

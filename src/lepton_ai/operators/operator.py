@@ -30,6 +30,8 @@ from lepton_ai.operators.namespace import Namespace, Tensor
 
 ONNX = ""
 MICROSOFT = "com.microsoft"
+#: Operators of our own, in graphs that are trained and never shipped.
+LEPTON = "ai.lepton"
 
 #: One module per family; importing it puts its operators into the table.
 _FAMILIES = (

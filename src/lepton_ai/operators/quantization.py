@@ -10,7 +10,7 @@ from lepton_ai.operators.convolution import conv_integer
 from lepton_ai.operators.dtypes import FLOAT32, is_floating, is_integer, is_narrow
 from lepton_ai.operators.linear import matmul_integer
 from lepton_ai.operators.namespace import Tensor
-from lepton_ai.operators.operator import Call, dtype_named, operator
+from lepton_ai.operators.operator import LEPTON, Call, dtype_named, operator
 
 UINT8 = np.dtype(np.uint8)
 INT32 = np.dtype(np.int32)
@@ -98,6 +98,22 @@ def dequantize_linear(
         values = values - xp.cast(spread_over(call, zero, x, axis, block_size), exact)
     spread = xp.cast(spread_over(call, scale, x, axis, block_size), wide)
     return xp.cast(xp.cast(values, wide) * spread, dtype)
+
+
+@operator("FakeQuantize", domain=LEPTON)
+def fake_quantize(call: Call, x: Tensor, scale: Tensor, zero: Tensor, *, axis: int = 1) -> Tensor:
+    """``x`` at the nearest of the numbers that it would be stored as.
+
+    Gradients pass as if it were not rounded, and end where it is out of range.
+    """
+    xp = call.xp
+    steps, offset = (spread_over(call, each, x, axis, 0) for each in (scale, zero))
+    low, high = _range(xp.dtype_of(zero))
+    offset = xp.cast(offset, xp.dtype_of(x))
+    least, most = ((xp.scalar(each, x) - offset) * steps for each in (low, high))
+    held = xp.minimum(xp.maximum(x, least), most)
+    rounded = xp.round(held / steps) * steps
+    return xp.straight_through(held, rounded)
 
 
 @operator("DynamicQuantizeLinear")

@@ -13,14 +13,21 @@ from lepton_ai.graph.rewrite import STANDARD
 from lepton_ai.measure.child import Child
 from lepton_ai.model.signature import Arrays
 from lepton_ai.plan.calibration import CalibrationFolder
-from lepton_ai.plan.job import Job
+from lepton_ai.plan.classroom import Classroom
+from lepton_ai.plan.job import Event, Job
 from lepton_ai.plan.recipe import Recipe
-from lepton_ai.plan.students import Student, Students
+from lepton_ai.plan.students import Student
 
 # By name, for the child: both load libraries that this process can do without.
 _PROCESS = "lepton_ai.plan.graph_process"
 _REWRITING = "lepton_ai.plan.rewriting"
+_TEACHING = "lepton_ai.plan.teaching_process"
 _MOST_CALIBRATION_CALLS = 300
+_THINNING_TIMEOUT = 900.0
+#: Learning rates that are tried, and the fewest steps that are of use: what was thinned has far to
+#: go, what was rounded has not.
+_RATES, _LEAST_STEPS = (3e-4, 1e-3, 3e-3), 100
+_ROUNDED_RATES, _LEAST_ROUNDED_STEPS = (1e-5, 1e-4, 1e-3), 30
 
 
 class Graphs:
@@ -41,7 +48,7 @@ class Graphs:
         path = self._rewrite(recipe)
         if recipe.compressor is None:
             return path
-        whole = replace(recipe, kept=())
+        whole = replace(recipe, kept=(), taught=False)
         quantised = self._make(
             whole.graph_key,
             f"{_PROCESS}:compress",
@@ -49,6 +56,8 @@ class Graphs:
             path,
             str(self._calibration()),
         )
+        if recipe.taught:
+            return self._taught_path(recipe.graph_key)
         if not recipe.kept:
             return quantised
         return self._make(
@@ -69,7 +78,7 @@ class Graphs:
         """
         for name in preparations.names():
             further = replace(recipe, rewrites=(*recipe.rewrites, name))
-            plain = replace(further, compressor=None, kept=())
+            plain = replace(further, compressor=None, kept=(), taught=False)
             if self.idle(plain) is None:
                 recipe = further
         return recipe
@@ -87,7 +96,7 @@ class Graphs:
         known = self._job.journal.trial(key)
         if known is None:
             source, quantised = (
-                self.path(replace(recipe, compressor=None, kept=())),
+                self.path(replace(recipe, compressor=None, kept=(), taught=False)),
                 self.path(recipe),
             )
             with Child(self._job.journal.folder / "log.txt", title="sensitivity") as child:
@@ -130,26 +139,66 @@ class Graphs:
             self._job.journal.record_trial(key, known)
         return tuple(known["names"])
 
-    def taught(self, student: Student, like: Recipe, seconds: float) -> Path:
-        """The graph of a student that is to be fast as ``like`` is made, taught for ``seconds``.
+    def make_student(self, student: Student, like: Recipe, seconds: float) -> None:
+        """Make a student that is to be fast as ``like`` is made, and teach it for ``seconds``.
 
         Raises:
-            LeptonError: as :meth:`~lepton_ai.plan.students.Students.make`.
+            ModelError: nothing can be taken out, what is left is no faster, it cannot be trained,
+                or there is too little time.
+            EngineError: an operator has no meaning in PyTorch, or the engine refuses a graph.
+            DivergedError: its loss is no number.
+            WorkerError: a process died or took too long.
         """
-        standard = tuple(name for name in like.rewrites if name == STANDARD)
-        base = Recipe(
-            engine=like.engine,
-            plan=like.plan,
-            student=student[:-1],
-            rewrites=() if student[1:] else standard,
+        name = Recipe(engine=like.engine, plan=like.plan, student=student)
+        standard = tuple(each for each in like.rewrites if each == STANDARD)
+        base = replace(name, student=student[:-1], rewrites=() if student[1:] else standard)
+        on = {"engine": like.engine, "threads": like.plan.threads, "compressor": like.compressor}
+        self._job.progress(Event(stage="thinning", text=f"to {student[-1]} % of the time"))
+        thin = self._make(
+            f"thin-{name.origin[0]}",
+            f"{_TEACHING}:thin",
+            name.origin[0],
+            self.path(base),
+            str(self._calibration()),
+            student[-1] / 100,
+            on,
+            str(self._job.journal.folder / "node-times"),
+            timeout=_THINNING_TIMEOUT,
         )
-        return self._students().make(student, self.path(base), like, seconds=seconds)
+        Classroom(self._job, self._folder).teach(
+            name.origin[0], thin, seconds=seconds, rates=_RATES, least_steps=_LEAST_STEPS
+        )
 
-    def _students(self) -> Students:
-        return Students(self._job, self._folder, self._calibration())
+    def teach_rounded(self, recipe: Recipe, seconds: float) -> None:
+        """Teach the compressed graph of ``recipe`` to answer as the original, rounded as it is.
+
+        Raises:
+            ModelError: it holds no rounded weights, cannot be trained, or there is too little time.
+            EngineError: an operator has no meaning in PyTorch.
+            DivergedError: its loss is no number.
+            WorkerError: a process died or took too long.
+        """
+        quantised = self.path(replace(recipe, taught=False))
+        key = replace(recipe, taught=True).graph_key
+        opened = self._make(f"{key}-opened", f"{_TEACHING}:open_up", key, quantised)
+        Classroom(self._job, self._folder).teach(
+            key,
+            opened,
+            seconds=seconds,
+            rates=_ROUNDED_RATES,
+            least_steps=_LEAST_ROUNDED_STEPS,
+            quantised=quantised,
+        )
+
+    def _taught_path(self, key: str) -> Path:
+        """Where a graph that was taught is kept."""
+        path = self._folder / key / "model.onnx"
+        if not path.exists():
+            raise ModelError(f"{key} has not been taught")
+        return path
 
     def _origin(self, recipe: Recipe) -> Path:
-        return self._students().path(recipe.student) if recipe.student else self._job.model.path
+        return self._taught_path(recipe.origin[0]) if recipe.student else self._job.model.path
 
     def _rewrite(self, recipe: Recipe) -> Path:
         path = origin = self._origin(recipe)
@@ -166,7 +215,15 @@ class Graphs:
             )
         return path
 
-    def _make(self, key: str, step: str, name: str, source: Path, *more: str | list[str]) -> Path:
+    def _make(
+        self,
+        key: str,
+        step: str,
+        name: str,
+        source: Path,
+        *more: Any,
+        timeout: float | None = None,
+    ) -> Path:
         """Run ``step``, a ``module:function``, into a folder that appears only when it is whole."""
         target = self._folder / key / "model.onnx"
         if target.exists():
@@ -182,7 +239,7 @@ class Graphs:
                     str(source),
                     str(partial / "model.onnx"),
                     *more,
-                    timeout=self._timeout,
+                    timeout=timeout or self._timeout,
                 )
             if not (partial / "model.onnx").exists():
                 raise ModelError(f"{name} wrote no graph")

@@ -15,7 +15,8 @@ class Recipe:
 
     ``student`` says that it is made not of the original but of a network that was thinned and
     taught by it: the shares of the time that were aimed at, in percent. ``kept`` are the nodes that
-    the compressor leaves in floating point. The forms follow: thinning, rewrites and the compressor
+    the compressor leaves in floating point; ``taught`` says that its result was trained with its
+    rounding in place. The forms follow: thinning, rewrites and the compressor
     take a graph and give a graph; the engine takes a graph and gives an executable.
     """
 
@@ -25,6 +26,7 @@ class Recipe:
     rewrites: tuple[str, ...] = ()
     compressor: str | None = None
     kept: tuple[str, ...] = ()
+    taught: bool = False
 
     @property
     def name(self) -> str:
@@ -34,6 +36,8 @@ class Recipe:
             form += f"+{self.plan.precision}"
         if self.kept:
             form += f" but {len(self.kept)} node" + "s" * (len(self.kept) > 1)
+        if self.taught:
+            form += " taught"
         slim = (f"slim {'·'.join(map(str, self.student))} %",) if self.student else ()
         return " · ".join((*slim, *self.rewrites, form, self.engine, *self.plan.words))
 
@@ -47,6 +51,7 @@ class Recipe:
         """A file-system name for the graph, shared by recipes that differ in the engine alone."""
         kept = hashlib.sha256("\0".join(self.kept).encode()).hexdigest()[:8]
         form = f"{self.compressor or 'plain'}{f'-but-{kept}' if self.kept else ''}"
+        form += "-taught" if self.taught else ""
         return "+".join((*self.origin, *self.rewrites, form))
 
     @property
@@ -61,6 +66,7 @@ class Recipe:
             "rewrites": list(self.rewrites),
             "compressor": self.compressor,
             "kept": list(self.kept),
+            "taught": self.taught,
             "engine": self.engine,
             "plan": self.plan.to_json(),
         }
@@ -75,4 +81,5 @@ class Recipe:
             rewrites=tuple(record["rewrites"]),
             compressor=record["compressor"],
             kept=tuple(record.get("kept", ())),
+            taught=record.get("taught", False),
         )

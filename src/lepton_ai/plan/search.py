@@ -27,6 +27,10 @@ _UNTIL_TRIALS_END = 0.5
 _UNTIL_TAUGHT = 0.65
 _UNTIL_PLANS_END = 0.72
 _MENDING = "mending int8"
+#: What mended int8 may be slower than what it mends without more being tried.
+_AS_FAST = 1.1
+#: The share of what is left that training int8 gets, and the seconds that are of use.
+_TAUGHT_SHARE, _LEAST_TAUGHT_SECONDS, _MOST_TAUGHT_SECONDS = 0.4, 30.0, 180.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +57,7 @@ class Search:
             (_MENDING, _UNTIL_TRIALS_END, self._mended),
             ("rewrites of one engine", _UNTIL_TRIALS_END, self._for_one_engine),
             ("rewrites together", _UNTIL_TRIALS_END, lambda: space.combined(self.trials)),
-            ("students", _UNTIL_TAUGHT, self._students),
+            ("students", _UNTIL_PLANS_END, self._students),
             ("plans", _UNTIL_PLANS_END, self._planned_anew),
         ]
         for name, until, recipes in stages:
@@ -99,6 +103,23 @@ class Search:
         if noise:
             self._explain(prepared, mixing.in_words(noise))
             yield from mixing.mixed(prepared, [name for name, _ in noise], self._outcome)
+        yield from self._taught(prepared, until)
+
+    def _taught(self, harmed: Recipe, until: float) -> Iterator[Recipe]:
+        """What was harmed, trained with its rounding in place, unless it was mended as fast."""
+        slowness = min((t.slowness for t in self.trials if t.recipe == harmed), default=math.inf)
+        best = best_of(self.trials, self.job)
+        mended = best is not None and best.slowness < slowness * _AS_FAST
+        seconds = self.job.budget.minutes * 60 * (until - self._share_gone()) * _TAUGHT_SHARE
+        if mended or seconds < _LEAST_TAUGHT_SECONDS:
+            return
+        recipe = replace(harmed, taught=True)
+        try:
+            self.bench.graphs.teach_rounded(harmed, min(seconds, _MOST_TAUGHT_SECONDS))
+        except (LeptonError, OSError) as failure:
+            self.trials.append(Trial(recipe=recipe, verdict=FAILED, why=str(failure)))
+            return
+        yield recipe
 
     def _students(self) -> Iterator[Recipe]:
         """What is left of a thinned network, taught, in the forms that were fastest untaught."""
@@ -114,7 +135,7 @@ class Search:
                 self.trials.append(Trial(recipe=recipe, verdict=REJECTED, why=why))
                 return
             try:
-                self.bench.graphs.taught(student, like, seconds)
+                self.bench.graphs.make_student(student, like, seconds)
             except (LeptonError, OSError) as failure:
                 self.trials.append(Trial(recipe=recipe, verdict=FAILED, why=str(failure)))
                 return

@@ -15,8 +15,8 @@ from lepton_ai.plan.trial import CANDIDATE, FAILED, Trial
 #: What two trials of the same thing may differ by: 5 % was seen between quiet minutes.
 _NOISE = 1.05
 _PLANNED_ANEW = 3
-#: How many forms of a student are tried.
-_OF_A_STUDENT = 6
+#: How many forms of a student are tried, and how much slower than the fastest they may be.
+_OF_A_STUDENT, _MUCH_SLOWER = 6, 2.0
 #: Rewrites that a student was made from.
 _MADE_ALREADY = frozenset({STANDARD})
 
@@ -153,24 +153,28 @@ def of_student(student: tuple[int, ...], trials: Sequence[Trial]) -> list[Recipe
     fastest: dict[tuple[str, str | None, str], Trial] = {}
     for trial in sorted(trials, key=lambda each: each.slowness):
         recipe = trial.recipe
-        if trial.verdict == FAILED or trial.ratio is None or recipe.student or recipe.kept:
+        altered = recipe.student or recipe.kept or recipe.taught
+        if trial.verdict == FAILED or trial.ratio is None or altered:
             continue
         if recipe.compressor not in storages.names():
             key = (recipe.engine, recipe.compressor, recipe.plan.precision)
             fastest.setdefault(key, trial)
-    chosen = list(fastest.values())[:_OF_A_STUDENT]
-    plain = [trial for trial in fastest.values() if trial.recipe.compressor is None][:1]
+    chosen = [
+        trial
+        for trial in fastest.values()
+        if trial.slowness < _MUCH_SLOWER * next(iter(fastest.values())).slowness
+    ][:_OF_A_STUDENT]
     return [
         Recipe(
             student=student,
             rewrites=tuple(name for name in trial.recipe.rewrites if name not in _MADE_ALREADY),
             compressor=trial.recipe.compressor,
             engine=trial.recipe.engine,
-            plan=replace(
-                EnginePlan(threads=trial.recipe.plan.threads), precision=trial.recipe.plan.precision
+            plan=EnginePlan(
+                threads=trial.recipe.plan.threads, precision=trial.recipe.plan.precision
             ),
         )
-        for trial in dict.fromkeys([*plain, *chosen])
+        for trial in chosen
     ]
 
 

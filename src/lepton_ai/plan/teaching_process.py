@@ -1,20 +1,19 @@
 """What a child process runs to thin a graph and to teach what is left of it."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from lepton_ai.compress.rounded_training import closed, frozen, opened
 from lepton_ai.compress.slimming.slim import Target, ready, slim
-from lepton_ai.errors import DivergedError, ModelError
+from lepton_ai.errors import DivergedError
 from lepton_ai.graph.onnx_file import load_graph, save_graph
 from lepton_ai.plan.calibration import CalibrationFolder
 from lepton_ai.train.distilling import DistilConfig, Distilling
 from lepton_ai.train.lessons import Lessons
 
-#: Learning rates that are tried on the first steps; which is best differs by the network.
-_RATES = (3e-4, 1e-3, 3e-3)
 _held: dict[str, Distilling] = {}
 
 
@@ -39,25 +38,31 @@ def thin(
     return {"name": name, **asdict(done)}
 
 
-def step_seconds(
-    teacher: str, student: str, lessons: str, config: Mapping[str, Any], steps: int
-) -> float:
-    """How long a step takes, in the mean of ``steps`` after a first."""
+def open_up(name: str, source: str, target: str) -> dict[str, Any]:
+    """Make of a quantised graph one that can be trained."""
+    save_graph(opened(ready(load_graph(Path(source)))), Path(target))
+    return {"name": name}
+
+
+def step_seconds(teacher: str, student: str, lessons: str, config: Mapping[str, Any]) -> float:
+    """How long a step takes, in the mean of as many as ``config`` says but for the first."""
     distilling = _begun(teacher, student, lessons, DistilConfig(**config))
     distilling.advance(1)
     begin = time.perf_counter()
-    distilling.advance(steps)
-    return (time.perf_counter() - begin) / steps
+    distilling.advance(config["steps"])
+    return (time.perf_counter() - begin) / (int(config["steps"]) - 1)
 
 
-def best_rate(teacher: str, student: str, lessons: str, config: Mapping[str, Any]) -> float:
+def best_rate(
+    teacher: str, student: str, lessons: str, config: Mapping[str, Any], rates: Sequence[float]
+) -> float:
     """The learning rate that leaves the smallest loss after as many steps as ``config`` says.
 
     Raises:
         DivergedError: none leaves one that is a number.
     """
     losses = {}
-    for rate in _RATES:
+    for rate in rates:
         given = DistilConfig(**{**config, "learning_rate": rate})
         distilling = _begun(teacher, student, lessons, given)
         try:
@@ -66,7 +71,7 @@ def best_rate(teacher: str, student: str, lessons: str, config: Mapping[str, Any
         except DivergedError:
             continue
     if not losses:
-        raise DivergedError(f"the student's loss is no number at any learning rate of {_RATES}")
+        raise DivergedError(f"the loss is no number at any learning rate of {list(rates)}")
     return min(losses, key=lambda rate: losses[rate])
 
 
@@ -92,13 +97,14 @@ def advance(seconds: float, steps: int, checkpoint: str) -> dict[str, float]:
     return {"step": distilling.step, "loss": sum(losses) / max(1, len(losses))}
 
 
-def finish(target: str) -> None:
-    """Write the student that was taught."""
-    save_graph(_held["it"].student(), Path(target))
+def finish(target: str, quantised: str | None) -> None:
+    """Write the student that was taught; what was opened from a ``quantised`` graph, closed."""
+    student = _held["it"].student()
+    if quantised is not None:
+        student = closed(student, ready(load_graph(Path(quantised))))
+    save_graph(student, Path(target))
 
 
 def _begun(teacher: str, student: str, lessons: str, config: DistilConfig) -> Distilling:
-    graphs = [ready(load_graph(Path(path))) for path in (teacher, student)]
-    if not Path(lessons).is_dir():
-        raise ModelError("there are no samples to teach with")
-    return Distilling(graphs[0], graphs[1], Lessons(Path(lessons)), config)
+    mine, other = (ready(load_graph(Path(path))) for path in (student, teacher))
+    return Distilling(other, mine, Lessons(Path(lessons)), config, frozen=frozen(mine))

@@ -7,7 +7,7 @@ and what values between the layers differ by, through a learned projection where
 narrower (FitNets, Romero et al. 2014, arXiv:1412.6550).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -51,13 +51,21 @@ class DistilConfig:
 class Distilling:
     """A student in training; :meth:`advance` it, and take what it has become from :meth:`student`.
 
+    The initialisers named in ``frozen`` stay as they are.
+
     Raises:
         EngineError: an operator of either graph has no meaning in PyTorch.
         ModelError: nothing in the student can be trained.
     """
 
     def __init__(
-        self, teacher: ir.Model, student: ir.Model, lessons: Lessons, config: DistilConfig
+        self,
+        teacher: ir.Model,
+        student: ir.Model,
+        lessons: Lessons,
+        config: DistilConfig,
+        *,
+        frozen: Container[str] = (),
     ) -> None:
         torch.manual_seed(config.seed)
         self._config = config
@@ -67,7 +75,10 @@ class Distilling:
         self._answers = len(student.graph.outputs)
         self._teacher = _module(teacher, pairs, config.products).eval().requires_grad_(False)
         self._student = _module(student, pairs, config.products)
-        if not any(True for _ in self._student.parameters()):
+        for field, name in self._student.initialisers.items():
+            if name in frozen:
+                getattr(self._student.weights, field).requires_grad_(False)
+        if not any(weight.requires_grad for weight in self._student.parameters()):
             raise ModelError("the network holds no weights that can be trained")
         self._joined = _takes_batches(student, lessons)
         self._feed_names = self._student.input_names

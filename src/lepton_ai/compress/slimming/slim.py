@@ -4,6 +4,7 @@ What is taken out is chosen by the time of a real engine and, at the end, measur
 that is not faster is not written. The answers differ afterwards: recovery is the training room's.
 """
 
+import math
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,7 +30,7 @@ from lepton_ai.graph.inspection.cost import infer_shapes
 from lepton_ai.graph.onnx_file import load_graph, save_graph
 from lepton_ai.measure.latency import race
 from lepton_ai.measure.runner import ProcessRunner
-from lepton_ai.model.signature import Arrays
+from lepton_ai.model.signature import Array, Arrays
 
 #: Calls that importance is measured on, and the seconds for it; calls that blocks are compared on.
 _CALLS, _SECONDS = 128, 90.0
@@ -214,29 +215,29 @@ def _removable(model: ir.Model, feeds: Sequence[Arrays]) -> list[Removable]:
     ]
 
 
-def _lost(
-    model: ir.Model,
-    block: Block,
-    feeds: Sequence[Arrays],
-    before: np.ndarray,
-) -> float:
+def _lost(model: ir.Model, block: Block, feeds: Sequence[Arrays], before: Sequence[Array]) -> float:
+    """What the answers change by, as a share of their energy; summed over the outputs."""
     try:
         after = _answered(without_blocks(model, [block.name]), feeds)
     except LeptonError:  # what is left does not run
-        return float("inf")
-    energy = float(np.square(before - before.mean()).sum())
-    changed = float(np.square(after - before).sum()) if after.shape == before.shape else np.inf
-    return changed / energy if energy > 0 and np.isfinite(changed) else float("inf")
+        return math.inf
+    lost = 0.0
+    for was, now in zip(before, after, strict=True):
+        energy = float(np.square(was - was.mean()).sum())
+        if was.shape != now.shape or not np.isfinite(now).all():
+            return math.inf
+        lost += float(np.square(now - was).sum()) / energy if energy > 0 else 0.0
+    return lost
 
 
-def _answered(model: ir.Model, feeds: Sequence[Arrays]) -> np.ndarray:
-    found = [
-        np.asarray(output, dtype=np.float64).reshape(-1)
-        for outputs in answers(ir.to_proto(model), feeds)
-        for output in outputs
-        if np.asarray(output).dtype.kind == "f"
+def _answered(model: ir.Model, feeds: Sequence[Arrays]) -> list[Array]:
+    """Each output in floating point, for all of ``feeds`` in a row."""
+    calls = list(answers(ir.to_proto(model), feeds))
+    return [
+        np.concatenate([np.asarray(one, dtype=np.float64).reshape(-1) for one in outputs])
+        for outputs in zip(*calls, strict=True)
+        if np.asarray(outputs[0]).dtype.kind == "f"
     ]
-    return np.concatenate(found) if found else np.zeros(0)
 
 
 class _Racing:

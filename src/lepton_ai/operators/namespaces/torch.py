@@ -159,6 +159,10 @@ class TorchNamespace(Namespace):
         a, b, back = self._factors(a, b)
         return back(torch.tensordot(a, b, dims=axes))
 
+    def straight_through(self, exact: Tensor, rounded: Tensor) -> Tensor:
+        """``rounded``, with the gradient of ``exact``."""
+        return exact + (rounded - exact).detach()
+
     def einsum(self, equation: str, *operands: Tensor) -> Tensor:
         """Einstein's summation."""
         *narrow, back = self._factors(*operands)

@@ -1,0 +1,142 @@
+"""Where a graph is taught by the original, in a child process that may be killed and goes on.
+
+Progress comes in pieces of some seconds, each followed by a checkpoint; the length of the schedule
+and the learning rate are decided once and journalled, so that the same graph comes out of it.
+"""
+
+import math
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lepton_ai.errors import ModelError
+from lepton_ai.measure.child import Child
+from lepton_ai.plan.job import Event, Job
+
+_PROCESS = "lepton_ai.plan.teaching_process"
+_STAGE = "teaching"
+_BATCH = 64
+#: Steps that are timed, and the share of all that each learning rate is tried on.
+_TIMED_STEPS = 3
+_TRIED_SHARE, _LEAST_TRIED = 0.02, 12
+#: The length of a schedule goes by such factors: the same machine finds the same length again.
+_STEPS_APART = math.sqrt(2)
+#: Between two checkpoints, and between two lines of progress.
+_CHUNK_SECONDS = 15.0
+_TIMEOUT = 900.0
+#: What the names of instruction sets that multiply in bf16 hold.
+_BF16 = "bf16"
+
+
+class Classroom:
+    """Teaches graphs to answer as the original of ``job`` does; they are kept in ``folder``."""
+
+    def __init__(self, job: Job, folder: Path) -> None:
+        self._job = job
+        self._folder = folder
+
+    def teach(
+        self,
+        key: str,
+        student: Path,
+        *,
+        seconds: float,
+        rates: Sequence[float],
+        least_steps: int,
+        quantised: Path | None = None,
+    ) -> Path:
+        """The graph ``student``, taught for about ``seconds``, under the name ``key``.
+
+        The first time decides how many steps that is, and which of ``rates`` is best. What was
+        opened from a ``quantised`` graph is closed again.
+
+        Raises:
+            ModelError: the graph cannot be trained, or there is too little time.
+            EngineError: an operator has no meaning in PyTorch.
+            DivergedError: the loss is no number, at any rate or later.
+            WorkerError: the process died or took too long.
+        """
+        target = self._folder / key / "model.onnx"
+        if target.exists():
+            return target
+        words = [str(each) for each in (self._job.model.path, student, self._lessons())]
+        with Child(self._job.journal.folder / "log.txt", title=_STAGE) as child:
+            config = self._schedule(child, key, words, seconds, rates, least_steps)
+            checkpoint = str(self._folder.parent / f"{key}.checkpoint")
+            steps = int(config["steps"])
+            done = child.call(f"{_PROCESS}:begin", *words, config, checkpoint, timeout=_TIMEOUT)
+            while done < steps:
+                found = child.call(
+                    f"{_PROCESS}:advance", _CHUNK_SECONDS, steps, checkpoint, timeout=_TIMEOUT
+                )
+                done = int(found["step"])
+                self._tell(f"{key}, loss {found['loss']:.4f}", done, steps)
+            partial = self._folder / f".{key}.{os.getpid()}.partial"
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            beside = None if quantised is None else str(quantised)
+            path = str(partial / "model.onnx")
+            child.call(f"{_PROCESS}:finish", path, beside, timeout=_TIMEOUT)
+        partial.replace(target.parent)
+        return target
+
+    def _lessons(self) -> Path:
+        from lepton_ai.train.lessons import Lessons
+
+        folder = self._folder.parent / "lessons"
+        if not folder.exists():
+            partial = folder.with_name(f".lessons.{os.getpid()}.partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            teaching = self._job.teaching
+            indices = [int(index) for index in teaching.indices]
+            Lessons.write(partial, teaching.samples.calls(indices))
+            partial.replace(folder)
+        return folder
+
+    def _schedule(
+        self,
+        child: Child,
+        key: str,
+        words: Sequence[str],
+        seconds: float,
+        rates: Sequence[float],
+        least_steps: int,
+    ) -> dict[str, Any]:
+        """How many steps at which rate, decided once: killed and started again, it is the same."""
+        known = self._job.journal.trial(f"schedule:{key}")
+        if known is not None:
+            return known
+        begin = time.monotonic()
+        fast = any(_BF16 in flag for flag in self._job.machine.isa)
+        config: dict[str, Any] = {
+            "steps": _TIMED_STEPS + 1,
+            "batch": _BATCH,
+            "products": "bfloat16" if fast else None,
+        }
+        self._tell(f"how fast {key} can be taught")
+        each = child.call(f"{_PROCESS}:step_seconds", *words, config, timeout=_TIMEOUT)
+        steps = _length((seconds - (time.monotonic() - begin)) / each)
+        if steps < least_steps:
+            raise ModelError(
+                f"{least_steps} steps of teaching take {least_steps * each / 60:.1f} minutes, and "
+                f"{max(0.0, seconds) / 60:.1f} are there for it; give more minutes"
+            )
+        tried = max(_LEAST_TRIED, int(steps * _TRIED_SHARE))
+        config["steps"] = tried
+        rate = child.call(f"{_PROCESS}:best_rate", *words, config, list(rates), timeout=_TIMEOUT)
+        config |= {"steps": steps, "learning_rate": rate}
+        self._job.journal.record_trial(f"schedule:{key}", config)
+        return config
+
+    def _tell(self, text: str, done: int = 0, total: int = 0) -> None:
+        self._job.progress(Event(stage=_STAGE, text=text, done=done, total=total))
+
+
+def _length(affordable: float) -> int:
+    """The longest schedule of the few that there are."""
+    if affordable < 1:
+        return 0
+    return int(_STEPS_APART ** math.floor(math.log(affordable, _STEPS_APART) + 1e-9))
