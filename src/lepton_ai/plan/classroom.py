@@ -9,10 +9,11 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from lepton_ai.errors import ModelError
+from lepton_ai.errors import MissingExtraError, ModelError
 from lepton_ai.measure.child import Child
 from lepton_ai.plan.job import Event, Job
 
@@ -54,6 +55,7 @@ class Classroom:
         opened from a ``quantised`` graph is closed again.
 
         Raises:
+            MissingExtraError: PyTorch is not installed.
             ModelError: the graph cannot be trained, or there is too little time.
             EngineError: an operator has no meaning in PyTorch.
             DivergedError: the loss is no number, at any rate or later.
@@ -62,6 +64,8 @@ class Classroom:
         target = self._folder / key / "model.onnx"
         if target.exists():
             return target
+        if find_spec("torch") is None:
+            raise MissingExtraError("torch", "train")
         words = [str(each) for each in (self._job.model.path, student, self._lessons())]
         with Child(self._job.journal.folder / "log.txt", title=_STAGE) as child:
             config = self._schedule(child, key, words, seconds, rates, least_steps)

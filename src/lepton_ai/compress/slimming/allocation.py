@@ -90,6 +90,11 @@ class Allocation:
             for name in width.nodes:
                 self._of_node.setdefault(name, []).append(place)
 
+    @property
+    def milliseconds(self) -> float:
+        """What all nodes take with nothing taken out."""
+        return float(sum(curve[-1] for curve in self._curves.values()))
+
     def choose(self, milliseconds: float) -> Choice:
         """What to take out until the nodes together take ``milliseconds``, or nothing is left."""
         state = _State(removed=[0] * len(self._widths))

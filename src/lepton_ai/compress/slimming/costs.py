@@ -14,13 +14,15 @@ import onnx_ir as ir
 
 from lepton_ai.compress.slimming.allocation import SHARES, Width
 from lepton_ai.compress.slimming.removal import without_components
+from lepton_ai.engines.engine import EnginePlan
 from lepton_ai.graph.graph_report import NodeTime
 from lepton_ai.graph.onnx_file import save_graph
-from lepton_ai.measure.profile import profile
+from lepton_ai.measure.child import Child
 from lepton_ai.model.signature import Arrays
 
 #: Calls that each profile is taken from.
 _CALLS = 10
+_PROFILE = "lepton_ai.measure.profile:kernel_times"
 _TIMEOUT = 240.0
 #: What a fused kernel is named after first.
 _PRODUCTS = frozenset({"Conv", "ConvTranspose", "Einsum", "GRU", "Gemm", "LSTM", "MatMul", "RNN"})
@@ -58,20 +60,21 @@ def node_curves(
             known: dict[str, list[float]] = json.loads(kept.read_text(encoding="utf-8"))
             return known
         at_each = []
-        for share in SHARES:
-            path = folder / f"at-{share}.onnx"
-            save_graph(evenly(model, widths, share), path)
-            ready = finish(path, folder)
-            found = profile(
-                engine,
-                ready,
-                feed,
-                folder / "log.txt",
-                threads=threads,
-                calls=_CALLS,
-                timeout=_TIMEOUT,
-            )
-            at_each.append(_by_node(model, found.kernels))
+        settings = EnginePlan(threads=threads).to_json()
+        with Child(folder / "log.txt", title=f"{engine}'s profiler") as child:
+            for share in SHARES:
+                path = folder / f"at-{share}.onnx"
+                save_graph(evenly(model, widths, share), path)
+                kernels = child.call(
+                    _PROFILE,
+                    engine,
+                    str(finish(path, folder)),
+                    settings,
+                    feed,
+                    _CALLS,
+                    timeout=_TIMEOUT,
+                )
+                at_each.append(_by_node(model, kernels))
         curves = {name: [times.get(name, 0.0) for times in at_each] for name in at_each[0]}
         cache.mkdir(parents=True, exist_ok=True)
         partial = kept.with_suffix(".partial")
