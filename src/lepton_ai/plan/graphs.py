@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lepton_ai.compress.finish import finished
 from lepton_ai.compress.preparation import preparations
 from lepton_ai.errors import ModelError
 from lepton_ai.measure.child import Child
@@ -36,6 +37,10 @@ class Graphs:
             ModelError: the rewrite or the compressor cannot take the graph.
             WorkerError: it crashed, or took longer than allowed.
         """
+        return finished(self._path(recipe), recipe.engine)
+
+    def _path(self, recipe: Recipe) -> Path:
+        """The graph of ``recipe`` before anything is done to it for one engine alone."""
         path = self._rewrite(recipe.rewrites)
         if recipe.compressor is None:
             return path
@@ -85,8 +90,8 @@ class Graphs:
         known = self._job.journal.trial(key)
         if known is None:
             source, quantised = (
-                self.path(replace(recipe, compressor=None, kept=())),
-                self.path(recipe),
+                self._path(replace(recipe, compressor=None, kept=())),
+                self._path(recipe),
             )
             with Child(self._job.journal.folder / "log.txt", title="sensitivity") as child:
                 found = child.call(
