@@ -40,6 +40,7 @@ compressors.register("int8-static-nncf", "lepton_ai.compress.int8_static_nncf:In
 storages: Registry[type[Compressor]] = Registry("storages", extra="optimize")
 storages.register("fp16-weights", "lepton_ai.compress.fp16_weights:Fp16Weights")
 storages.register("int8-weights", "lepton_ai.compress.int8_weights:Int8Weights")
+storages.register("int4-weights", "lepton_ai.compress.int4_weights:Int4Weights")
 
 
 def named_compressor(name: str) -> Compressor:
