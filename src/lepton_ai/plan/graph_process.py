@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from lepton_ai.compress.compressor import compressors, named_compressor
+from lepton_ai.compress.compressor import named_compressor, storages
 from lepton_ai.compress.finish import finish
 from lepton_ai.errors import ModelError
 from lepton_ai.plan.calibration import CalibrationFolder
@@ -16,7 +16,7 @@ def compress(name: str, source: str, target: str, calibration: str) -> None:
     if not availability.ok:
         raise ModelError(f"{name} cannot run here: {availability.reason}; {availability.remedy}")
     compressor.compress(Path(source), Path(target), CalibrationFolder(Path(calibration)))
-    if name in compressors.names():
+    if name not in storages.names():
         finish(Path(target))
 
 
