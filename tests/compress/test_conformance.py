@@ -17,14 +17,16 @@ from lepton_ai.compress.compressor import (
     storages,
 )
 from lepton_ai.errors import DataError, ModelError
-
+from lepton_ai.pipeline.check_compressor import check_compressor
 
 #: The least cosine of the answers, and the most that one changes, as a share of the largest.
 CLOSE = {"int4-weights": (0.98, 0.25)}
 DEFAULT_CLOSE = (0.99, 0.15)
 
 
-@pytest.fixture(params=[*compressors.names(), *alternatives.names(), *storages.names()], scope="session")
+@pytest.fixture(
+    params=[*compressors.names(), *alternatives.names(), *storages.names()], scope="session"
+)
 def compressor(request) -> Compressor:
     return named_compressor(request.param)
 
@@ -48,6 +50,14 @@ def answers(path: Path, samples) -> np.ndarray:
 def interface(path: Path) -> list:
     running = session(path)
     return [(v.name, v.type, v.shape) for v in (*running.get_inputs(), *running.get_outputs())]
+
+
+def test_what_every_compressor_promises(compressor):
+    report = check_compressor(compressor).check()
+    assert not report.refused
+    assert {"answers in onnxruntime", "bundle for openvino"} <= {
+        each.name for each in report.checks
+    }
 
 
 def test_signature_stays(compressed, net):

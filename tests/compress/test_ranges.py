@@ -47,9 +47,13 @@ def test_weights_have_seven_bits_where_sums_overflow(name, build, tmp_path, monk
     most = []
     for isa in (("avx2",), ("avx2", "avx_vnni")):
         machine = Processor(name="any", isa=isa)
-        monkeypatch.setattr("lepton_ai.engines.processor.processor", lambda machine=machine: machine)
+        monkeypatch.setattr(
+            "lepton_ai.engines.processor.processor", lambda machine=machine: machine
+        )
         model = quantised(name, net.path, tmp_path / f"{len(most)}.onnx", net.samples)
         weights = [numpy_helper.to_array(w) for w in model.graph.initializer]
-        large = [np.abs(w.astype(int)).max() for w in weights if w.dtype == np.int8 and w.size > 999]
+        large = [
+            np.abs(w.astype(int)).max() for w in weights if w.dtype == np.int8 and w.size > 999
+        ]
         most.append(max(large))
     assert most[0] <= 64 < 120 < most[1]

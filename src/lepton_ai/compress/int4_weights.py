@@ -44,25 +44,24 @@ class Int4Weights(Compressor):
 
 
 def _packed(values: np.ndarray[Any, Any]) -> Stored | None:
-    """Pairs of blocks in one array of bytes: the first in the lower halves, the second above."""
-    if values.ndim < 2 or values.size % (2 * _BLOCK) or not np.isfinite(values).all():
+    """Two neighbours in each byte, the first in its lower half."""
+    if values.ndim < 2 or values.size % _BLOCK or not np.isfinite(values).all():
         return None
-    blocks = values.astype(np.float32).reshape(-1, 2, _BLOCK)
+    blocks = values.astype(np.float32).reshape(-1, _BLOCK)
     if not np.abs(blocks).max() <= _LARGEST_SCALE:
         return None
     scale = _scales(blocks)
-    nibbles = (_steps(blocks, scale) + _ZERO).astype(np.uint8)
+    nibbles = (_steps(blocks, scale) + _ZERO).astype(np.uint8).reshape(-1, _BLOCK // 2, 2)
     kind = values.dtype
-    apart = np.array([1, 1 / _VALUES], kind).reshape(1, 2, 1)
     return Stored(
-        values=nibbles[:, :1] + _VALUES * nibbles[:, 1:],
+        values=nibbles[..., :1] + _VALUES * nibbles[..., 1:],
         steps=[
             Widening(operator="Cast", attributes={"to": helper.np_dtype_to_tensor_dtype(kind)}),
-            Widening(operator="Mul", beside=apart),
-            Widening(operator="Floor"),
-            Widening(operator="Mod", attributes={"fmod": 1}, beside=np.array(_VALUES, kind)),
+            Widening(operator="Mul", beside=np.array([1, 1 / _VALUES], kind)),
+            Widening(operator="Floor"),  # the byte, and its upper half
+            Widening(operator="MatMul", beside=np.array([[1, 0], [-_VALUES, 1]], kind)),
             Widening(operator="Sub", beside=np.array(_ZERO, kind)),
-            Widening(operator="Mul", beside=scale),
+            Widening(operator="Mul", beside=scale.reshape(-1, 1, 1)),
             Widening(operator="Reshape", beside=np.array(values.shape, np.int64)),
         ],
     )
@@ -85,4 +84,5 @@ def _scales(blocks: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 def _steps(blocks: np.ndarray[Any, Any], scale: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """How many steps from zero each value is rounded to, -8 to 7."""
-    return np.rint(blocks / scale.astype(np.float32)).clip(-_ZERO, _VALUES - 1 - _ZERO)
+    rounded: np.ndarray[Any, Any] = np.rint(blocks / scale.astype(np.float32))
+    return rounded.clip(-_ZERO, _VALUES - 1 - _ZERO)

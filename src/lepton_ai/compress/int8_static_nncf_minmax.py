@@ -5,10 +5,10 @@ that cuts them off: with one input in a thousand 60 times the rest, a small conv
 kept 14 dB of signal to noise, and 24 dB so. Where calls that went astray are far out and count for
 nothing, it is the other way round: 26 dB by the mean, and -0.1 dB so.
 
-NNCF's histogram was hardly better where this helps (25 dB), and worse on MobileNetV2 (28 in place of
-72). Of ONNX Runtime's own methods entropy gave the answers of its default on each network that was
-tried; percentiles were beaten by NNCF's mean where they helped (17 dB), and neither takes calls of
-various lengths.
+NNCF's histogram was hardly better where this helps (25 dB), and worse on MobileNetV2 (28 in place
+of 72). Of ONNX Runtime's own methods entropy gave the answers of its default on each network that
+was tried; percentiles were beaten by NNCF's mean where they helped (17 dB), and neither takes calls
+of various lengths.
 """
 
 from nncf.quantization.range_estimator import (  # type: ignore[import-untyped]

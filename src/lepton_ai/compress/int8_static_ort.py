@@ -2,8 +2,8 @@
 
 The result is a graph of ``QuantizeLinear``/``DequantizeLinear`` pairs, which every engine fuses
 into its own int8 kernels. Weights are signed, symmetric and per output channel; activations are
-unsigned, one range per tensor, as the VNNI instructions want it. Without these, on x86, weights have
-7 bits (``reduce_range``).
+unsigned, one range per tensor, as the VNNI instructions want it. Without these, on x86, weights
+have 7 bits (``reduce_range``).
 
 What is quantised depends on the network. In a convolutional one everything between the
 convolutions is, so that activations stay in int8 from one to the next. Elsewhere only what goes

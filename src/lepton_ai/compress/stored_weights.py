@@ -96,10 +96,9 @@ def _spelled(
             beside = f"{name}/beside{place}"
             arrays.append(numpy_helper.from_array(step.beside, beside))
             if step.beside.dtype == np.float16 != kind:
-                wide = {"to": helper.np_dtype_to_tensor_dtype(kind)}
-                nodes.append(helper.make_node("Cast", [beside], [f"{beside}/wide"], **wide))
-                nodes[-1].name = beside
-                beside = f"{beside}/wide"
+                wide, to = f"{beside}/wide", helper.np_dtype_to_tensor_dtype(kind)
+                nodes.append(helper.make_node("Cast", [beside], [wide], name=wide, to=to))
+                beside = wide
             inputs.append(beside)
         made = name if place == len(stored.steps) else f"{name}/widened{place}"
         label = f"{name}/{step.operator.lower()}{place}"

@@ -74,7 +74,7 @@ class Search:
         return space.compressed(self.job.engines, self.job.threads, self.trials, for_size=for_size)
 
     def _mended(self) -> Iterator[Recipe]:
-        """What was fast in int8 and harmed the model: prepared, in other ranges, with nodes back."""
+        """What was fast in int8 and harmed the model: prepared, other ranges, nodes put back."""
         best = best_of(self.trials, self.job)
         for harmed in mixing.harmed(self.trials, best, self.job.budget.max_drop):
             if self._share_gone() > _UNTIL_TRIALS_END:
