@@ -1,5 +1,6 @@
 """Every promise of a compressor, broken by one that does."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -127,3 +128,11 @@ class Absent(Choosy):
 def test_one_that_cannot_run_here_says_how_to_have_it():
     with pytest.raises(ModelError, match="pip install tomorrow"):
         check_compressor(Absent("")).check()
+
+
+def test_what_the_docs_say_works():
+    page = Path(__file__).parents[2] / "docs" / "compressing.md"
+    [program] = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    names: dict = {}
+    exec(program, names)  # a page of this repository
+    names["test_it_keeps_the_promises_of_a_compressor"]()
