@@ -113,30 +113,6 @@ def test_factors_of_a_gemm_are_kept_whether_it_is_put_back_or_not(compressor, bu
         assert noise(before, answers(tmp_path / "mixed.onnx", samples)) < 0.01
 
 
-def test_a_layer_whose_answer_is_rounded_no_more_widens_no_weights(compressor, builder, tmp_path):
-    """It is computed in floating point too, and would widen its weights in each call."""
-    x = "x"
-    for width_in, width_out in ((64, 96), (96, 96), (96, 96)):
-        bias = builder.weight(width_out, scale=0.1)
-        x = builder.op("Relu", builder.op("Gemm", x, builder.weight(width_in, width_out), bias))
-    given = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 64])]
-    path = builder.save(tmp_path / "gemms.onnx", given, x, ["n", 96])
-    samples = [{"x": builder.rng.normal(size=(4, 64)).astype(np.float32)} for _ in range(16)]
-    compressor.compress(path, tmp_path / "int8.onnx", samples)
-    _first, middle, last = (
-        node.name for node in onnx.load(path).graph.node if node.op_type == "Gemm"
-    )
-    put_back(path, tmp_path / "int8.onnx", tmp_path / "mixed.onnx", [middle])
-    model = onnx.load(tmp_path / "mixed.onnx")
-    made = {name for node in model.graph.node for name in node.output}
-    widens = {
-        node.name for node in model.graph.node if node.op_type == "Gemm" and node.input[1] in made
-    }
-    assert widens == {last}
-    before = answers(path, samples)
-    assert noise(before, answers(tmp_path / "mixed.onnx", samples)) < 0.01
-
-
 def test_what_cannot_be_put_back_is_said(build, tmp_path):
     net = build("mlp")
     int8 = tmp_path / "int8.onnx"

@@ -10,6 +10,8 @@ import pytest
 
 from lepton_ai.engines.processor import (
     ISA_MEANING,
+    Processor,
+    int8_saturates,
     isa_of_this_kind,
     logical_cpus,
     numa_nodes,
@@ -29,6 +31,23 @@ def test_isa_is_what_the_kernel_lists() -> None:
     assert found <= set(isa_of_this_kind())
     for name in ("avx2", "avx512_vnni", "avx512_bf16", "amx_int8", "sve"):
         assert (name in found) == (name in flags)
+
+
+@pytest.mark.parametrize(
+    ("isa", "saturates"),
+    [
+        (("avx2",), True),
+        (("avx2", "avx512f"), True),
+        (("avx2", "avx_vnni"), False),
+        (("avx2", "avx512f", "avx512_vnni", "amx_int8"), False),
+        (("neon", "dotprod"), False),
+        ((), False),
+    ],
+)
+def test_int8_overflows_on_x86_without_its_dot_products(isa, saturates, monkeypatch) -> None:
+    machine = Processor(name="any", isa=isa)
+    monkeypatch.setattr("lepton_ai.engines.processor.processor", lambda: machine)
+    assert int8_saturates() is saturates
 
 
 @linux_only

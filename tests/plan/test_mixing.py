@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from lepton_ai.engines.engine import EnginePlan
-from lepton_ai.plan.mixing import harmed, in_words, mixed
+from lepton_ai.measure.measurement import Latency, Measurement
+from lepton_ai.plan.mixing import harmed, in_words, least_harmed, mixed, with_other_ranges
 from lepton_ai.plan.recipe import Recipe
 from lepton_ai.plan.trial import CANDIDATE, FAILED, REJECTED, Trial
 
@@ -16,6 +17,21 @@ NODES = [f"node{number}" for number in range(40)]
 def trial(verdict=REJECTED, *, ratio=0.5, bound=None, **recipe) -> Trial:
     return Trial(
         recipe=replace(BASE, **recipe), verdict=verdict, why="", ratio=ratio, likely_bound=bound
+    )
+
+
+def measurement(drop: float) -> Measurement:
+    return Measurement(
+        latency=Latency(p50_ms=1.0, p90_ms=1.0, p99_ms=1.0, low_ms=1.0, high_ms=1.0, runs=1),
+        throughput=1.0,
+        bytes_on_disk=1,
+        bytes_to_transfer=1,
+        peak_memory_mb=None,
+        load_seconds=0.0,
+        score=1.0,
+        drop=drop,
+        samples=1,
+        machine="",
     )
 
 
@@ -93,3 +109,21 @@ def test_those_that_suffer_are_named_with_what_is_left_of_the_signal():
     words = in_words([("conv3", 0.5), ("conv1", 0.001), ("head", 1e-4), ("other", 1e-5)])
     assert words == "int8 disturbs 'conv3' (3 dB) and 'conv1' (30 dB) and 'head' (40 dB) most"
     assert "(not finite)" in in_words([("conv3", float("inf"))])
+
+
+def test_other_ranges_are_those_of_the_same_quantiser():
+    found = [recipe.compressor for recipe in with_other_ranges(BASE)]
+    assert found == ["int8-static-nncf-minmax"]
+    assert with_other_ranges(replace(BASE, compressor="int8-static-nncf-minmax")) == []
+    assert with_other_ranges(replace(BASE, compressor=None)) == []
+
+
+def test_nodes_are_put_back_into_what_lost_least():
+    other = replace(BASE, compressor="int8-static-nncf-minmax")
+    measured = {
+        BASE: replace(trial(), measurement=measurement(drop=0.2)),
+        other: replace(trial(compressor=other.compressor), measurement=measurement(drop=0.1)),
+    }
+    assert least_harmed([BASE, other], list(measured.values())) == other
+    assert least_harmed([BASE, other], [measured[BASE]]) == BASE
+    assert least_harmed([BASE, other], []) == BASE

@@ -99,7 +99,13 @@ def test_what_saves_bytes_alone_is_tried_where_the_size_counts():
     def tried(**budget: bool) -> set[str | None]:
         return {recipe.compressor for recipe in space.compressed(BOTH, 2, [], **budget)}
 
-    assert tried(for_size=True) - tried() == {"fp16-weights", "int8-weights"}
+    assert tried(for_size=True) - tried() == {"fp16-weights", "int8-weights", "int4-weights"}
+
+
+def test_other_ranges_are_not_tried_before_the_plain_ones_have_harmed():
+    tried = {recipe.compressor for recipe in space.compressed(BOTH, 2, [], for_size=True)}
+    assert "int8-static-nncf" in tried
+    assert "int8-static-nncf-minmax" not in tried
 
 
 def test_a_rewritten_graph_that_is_slower_in_an_engine_is_not_built_on_there():

@@ -36,18 +36,33 @@ compressors.register("int8-dynamic", "lepton_ai.compress.int8_dynamic:Int8Dynami
 compressors.register("int8-static-ort", "lepton_ai.compress.int8_static_ort:Int8StaticOrt")
 compressors.register("int8-static-nncf", "lepton_ai.compress.int8_static_nncf:Int8StaticNncf")
 
+#: Those with other ranges than one of the above, asked where that one harmed the model: each has
+#: its name, and a word after it.
+alternatives: Registry[type[Compressor]] = Registry("alternatives", extra="optimize")
+alternatives.register(
+    "int8-static-nncf-minmax", "lepton_ai.compress.int8_static_nncf_minmax:Int8StaticNncfMinmax"
+)
+
 #: Those that save bytes alone: what engines compute, and how long it takes, stays as it was.
 storages: Registry[type[Compressor]] = Registry("storages", extra="optimize")
 storages.register("fp16-weights", "lepton_ai.compress.fp16_weights:Fp16Weights")
 storages.register("int8-weights", "lepton_ai.compress.int8_weights:Int8Weights")
+storages.register("int4-weights", "lepton_ai.compress.int4_weights:Int4Weights")
+
+
+def alternatives_to(name: str) -> tuple[str, ...]:
+    """The compressors that take other ranges than the compressor ``name``."""
+    return tuple(each for each in alternatives.names() if each.startswith(f"{name}-"))
 
 
 def named_compressor(name: str) -> Compressor:
-    """The compressor or storage ``name``.
+    """The compressor, alternative or storage ``name``.
 
     Raises:
         UnknownNameError: none is called so; the message lists the compressors.
         MissingExtraError: it needs a package that is not installed.
     """
-    registry = storages if name in storages.names() else compressors
-    return registry.get(name)()
+    for registry in (alternatives, storages):
+        if name in registry.names():
+            return registry.get(name)()
+    return compressors.get(name)()

@@ -2,7 +2,8 @@
 
 The result is a graph of ``QuantizeLinear``/``DequantizeLinear`` pairs, which every engine fuses
 into its own int8 kernels. Weights are signed, symmetric and per output channel; activations are
-unsigned, one range per tensor, as the VNNI instructions want it.
+unsigned, one range per tensor, as the VNNI instructions want it. Without these, on x86, weights
+have 7 bits (``reduce_range``).
 
 What is quantised depends on the network. In a convolutional one everything between the
 convolutions is, so that activations stay in int8 from one to the next. Elsewhere only what goes
@@ -20,6 +21,7 @@ from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, 
 from lepton_ai.compress.calibration import Reader
 from lepton_ai.compress.compressor import Compressor
 from lepton_ai.compress.graph_file import compress_file, float_type, has_attention
+from lepton_ai.engines.processor import int8_saturates
 from lepton_ai.errors import DataError
 from lepton_ai.model.signature import Arrays
 
@@ -84,6 +86,7 @@ def _quantise(ready: Path, done: Path, calibration: Iterable[Arrays], *, per_cha
         per_channel=per_channel,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
+        reduce_range=int8_saturates(),
         calibrate_method=CalibrationMethod.MinMax,
         extra_options={
             "DefaultTensorType": float_type(model),

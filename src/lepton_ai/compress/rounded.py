@@ -24,8 +24,6 @@ PASSES = frozenset(
         *("Squeeze", "Transpose", "Unsqueeze"),
     }
 )
-#: They have kernels for int8 only where their answer is rounded too; matrix products have others.
-_INT8_THROUGHOUT = frozenset({"Conv", "ConvTranspose", "Gemm"})
 #: Before the names of what is copied from one graph into the other.
 _ROUNDED, _EXACT = "rounded/", "exact/"
 
@@ -114,8 +112,6 @@ class Rounded:
             if name not in self.names:
                 raise ModelError(f"the quantised graph has no node {name!r} that reads int8")
             self._put_back(name, model)
-        model = _without_unused(model)
-        self._widen_idle_weights(model)
         return _without_unused(model)
 
     def _put_back(self, name: str, model: onnx.ModelProto) -> None:
@@ -143,17 +139,6 @@ class Rounded:
             exact = plain.input[number]
             if exact in self._exact and self._differs(exact, tensor):
                 node.input[number] = self._put_weight(exact, model)
-
-    def _widen_idle_weights(self, model: onnx.ModelProto) -> None:
-        """Put back the weights of layers whose answers are read before they are rounded.
-
-        ONNX Runtime computes in int8 what is rounded before and after; anything else it computes in
-        floating point, and would widen the weights anew in each call.
-        """
-        idle = _rounded_after(self._quantised) - _rounded_after(model)
-        for node in model.graph.node:
-            if node.name in idle and node.name in self._places:
-                self._put_weights_back(self._plain.graph.node[self._places[node.name]], node, model)
 
     def _restored(self, tensor: str, model: onnx.ModelProto) -> str:
         """The activation ``tensor`` of the graph in floating point, as it is called in ``model``.
@@ -337,24 +322,6 @@ class Rounded:
             node.name = _ROUNDED + node.name
             copied[name] = node
         return name
-
-
-def _rounded_after(model: onnx.ModelProto) -> set[str]:
-    """The layers whose answer nothing reads but what rounds it, be it moved or cut off before."""
-    readers: dict[str, list[onnx.NodeProto]] = {}
-    for node in model.graph.node:
-        for tensor in node.input:
-            readers.setdefault(tensor, []).append(node)
-    found = set()
-    for node in model.graph.node:
-        if node.op_type not in _INT8_THROUGHOUT:
-            continue
-        after = readers.get(node.output[0], [])
-        while len(after) == 1 and after[0].op_type in PASSES:
-            after = readers.get(after[0].output[0], [])
-        if after and all(reader.op_type == "QuantizeLinear" for reader in after):
-            found.add(node.name)
-    return found
 
 
 def _makers(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:

@@ -23,7 +23,10 @@ LEAST_ELEMENTS = 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Widening:
-    """An operator that a stored weight goes through, and what else it reads."""
+    """An operator that a stored weight goes through, and what else it reads.
+
+    What is in half precision ``beside`` is widened itself where the weight is in single.
+    """
 
     operator: str
     attributes: Mapping[str, Any] = field(default_factory=dict)
@@ -61,7 +64,7 @@ def store_weights(name: str, source: Path, target: Path, store: Store) -> None:
         if stored is None:
             weights.append(weight)
         else:
-            arrays, widening = _spelled(weight.name, stored)
+            arrays, widening = _spelled(weight.name, values.dtype, stored)
             weights += arrays
             nodes += widening
     if not nodes:
@@ -80,7 +83,9 @@ def store_weights(name: str, source: Path, target: Path, store: Store) -> None:
         publish(done, target)
 
 
-def _spelled(name: str, stored: Stored) -> tuple[list[onnx.TensorProto], list[onnx.NodeProto]]:
+def _spelled(
+    name: str, kind: np.dtype[Any], stored: Stored
+) -> tuple[list[onnx.TensorProto], list[onnx.NodeProto]]:
     """The arrays as weights, and the nodes, the last of which gives the weight ``name``."""
     made = f"{name}/stored"
     arrays = [numpy_helper.from_array(stored.values, made)]
@@ -88,9 +93,14 @@ def _spelled(name: str, stored: Stored) -> tuple[list[onnx.TensorProto], list[on
     for place, step in enumerate(stored.steps, start=1):
         inputs = [made]
         if step.beside is not None:
-            inputs.append(f"{name}/beside{place}")
-            arrays.append(numpy_helper.from_array(step.beside, inputs[1]))
+            beside = f"{name}/beside{place}"
+            arrays.append(numpy_helper.from_array(step.beside, beside))
+            if step.beside.dtype == np.float16 != kind:
+                wide, to = f"{beside}/wide", helper.np_dtype_to_tensor_dtype(kind)
+                nodes.append(helper.make_node("Cast", [beside], [wide], name=wide, to=to))
+                beside = wide
+            inputs.append(beside)
         made = name if place == len(stored.steps) else f"{name}/widened{place}"
-        label = f"{name}/{step.operator.lower()}"
+        label = f"{name}/{step.operator.lower()}{place}"
         nodes.append(helper.make_node(step.operator, inputs, [made], name=label, **step.attributes))
     return arrays, nodes

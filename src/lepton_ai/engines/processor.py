@@ -34,6 +34,9 @@ ISA_MEANING = {
 #: Of the extensions above, those that an ARM processor may have; the others are for x86.
 ARM_ISA = ("neon", "dotprod", "i8mm", "bf16", "sve", "sve2", "sme")
 
+#: With any of these, x86 sums products of int8 in 32 bits; else two of them in 16, which overflow.
+_INT8_IN_32_BITS = frozenset({"avx_vnni", "avx512_vnni", "amx_int8"})
+
 #: Other names that operating systems give to the extensions above.
 _ALIASES = {
     "asimd": "neon",
@@ -61,6 +64,12 @@ def processor() -> Processor:
     """This processor, read once per process."""
     name, flags = _name_and_flags()
     return Processor(name=name or platform.processor() or platform.machine(), isa=_known(flags))
+
+
+def int8_saturates() -> bool:
+    """Whether sums of 8-bit products can overflow here, so that weights should have 7 bits."""
+    isa = processor().isa
+    return "avx2" in isa and _INT8_IN_32_BITS.isdisjoint(isa)
 
 
 def isa_of_this_kind() -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lepton_ai.compress.finish import finished
 from lepton_ai.compress.preparation import preparations
 from lepton_ai.errors import ModelError
 from lepton_ai.graph.rewrite import STANDARD
@@ -45,6 +46,10 @@ class Graphs:
             ModelError: the rewrite or the compressor cannot take the graph.
             WorkerError: it crashed, or took longer than allowed.
         """
+        return finished(self._path(recipe), recipe.engine)
+
+    def _path(self, recipe: Recipe) -> Path:
+        """The graph of ``recipe`` before anything is done to it for one engine alone."""
         path = self._rewrite(recipe)
         if recipe.compressor is None:
             return path
@@ -96,8 +101,8 @@ class Graphs:
         known = self._job.journal.trial(key)
         if known is None:
             source, quantised = (
-                self.path(replace(recipe, compressor=None, kept=(), taught=False)),
-                self.path(recipe),
+                self._path(replace(recipe, compressor=None, kept=(), taught=False)),
+                self._path(recipe),
             )
             with Child(self._job.journal.folder / "log.txt", title="sensitivity") as child:
                 found = child.call(
@@ -178,7 +183,7 @@ class Graphs:
             DivergedError: its loss is no number.
             WorkerError: a process died or took too long.
         """
-        quantised = self.path(replace(recipe, taught=False))
+        quantised = self._path(replace(recipe, taught=False))
         key = replace(recipe, taught=True).graph_key
         opened = self._make(f"{key}-opened", f"{_TEACHING}:open_up", key, quantised)
         Classroom(self._job, self._folder).teach(

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from lepton_ai.compress.compressor import storages
+from lepton_ai.compress.compressor import alternatives_to, storages
 from lepton_ai.plan.recipe import Recipe
 from lepton_ai.plan.trial import FAILED, Trial
 
@@ -39,6 +39,21 @@ def harmed(trials: Sequence[Trial], best: Trial | None, max_drop: float) -> list
         if name not in fastest or trial.slowness < fastest[name].slowness:
             fastest[name] = trial
     return [trial.recipe for trial in sorted(fastest.values(), key=lambda each: each.slowness)]
+
+
+def with_other_ranges(recipe: Recipe) -> list[Recipe]:
+    """``recipe`` by each compressor that takes its ranges otherwise."""
+    return [replace(recipe, compressor=each) for each in alternatives_to(recipe.compressor or "")]
+
+
+def least_harmed(recipes: Sequence[Recipe], trials: Sequence[Trial]) -> Recipe:
+    """Of ``recipes``, the first first, the one whose trial lost least of the metric."""
+    lost = {
+        trial.recipe: trial.measurement.drop
+        for trial in trials
+        if trial.measurement is not None and trial.measurement.drop is not None
+    }
+    return min(recipes, key=lambda recipe: lost.get(recipe, math.inf))
 
 
 def mixed(base: Recipe, nodes: Sequence[str], outcome: Outcome) -> Iterator[Recipe]:

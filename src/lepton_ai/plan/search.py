@@ -2,10 +2,10 @@
 
 The order of the stages: the plain graph in every engine; the rewritten one, behind the gate; lower
 precision; compressors; those of their results that were fast but harmed the model, from a graph
-prepared for int8, and then with the nodes that suffer back in floating point; what only one engine
-wants, on top of what is fastest in it; students, thinner networks that the original teaches; the
-fastest few under other plans of their engine. After each trial the best so far is known, so the
-search can stop whenever its minutes run out.
+prepared for int8, with other ranges, and then with the nodes that suffer back in floating point;
+what only one engine wants, on top of what is fastest in it; students, thinner networks that the
+original teaches; the fastest few under other plans of their engine. After each trial the best so far
+is known, so the search can stop whenever its minutes run out.
 """
 
 import math
@@ -77,7 +77,7 @@ class Search:
         return space.compressed(self.job.engines, self.job.threads, self.trials, for_size=for_size)
 
     def _mended(self) -> Iterator[Recipe]:
-        """What was fast in int8 and harmed the model: prepared for it, then with nodes put back."""
+        """What was fast in int8 and harmed the model: prepared, other ranges, nodes put back."""
         return self._mended_of(self.trials, _UNTIL_TRIALS_END)
 
     def _mended_of(self, trials: Sequence[Trial], until: float) -> Iterator[Recipe]:
@@ -97,8 +97,14 @@ class Search:
             yield prepared
             if self._outcome(prepared) is not False:
                 return
+        ranges = mixing.with_other_ranges(prepared)
+        for other in ranges:
+            yield other
+            if self._outcome(other):
+                return
         if self._share_gone() > until:
             return
+        prepared = mixing.least_harmed([prepared, *ranges], self.trials)
         noise = self.bench.graphs.suffering(prepared)
         if noise:
             self._explain(prepared, mixing.in_words(noise))

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from lepton_ai.compress.finish import finish as finish_for_engines
 from lepton_ai.compress.rounded_training import closed, frozen, opened
 from lepton_ai.compress.slimming.slim import Target, ready, slim
 from lepton_ai.errors import DivergedError
@@ -103,6 +104,8 @@ def finish(target: str, quantised: str | None) -> None:
     if quantised is not None:
         student = closed(student, ready(load_graph(Path(quantised))))
     save_graph(student, Path(target))
+    if quantised is not None:
+        finish_for_engines(Path(target))
 
 
 def _begun(teacher: str, student: str, lessons: str, config: DistilConfig) -> Distilling:

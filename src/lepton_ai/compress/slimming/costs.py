@@ -28,7 +28,7 @@ _TIMEOUT = 240.0
 _PRODUCTS = frozenset({"Conv", "ConvTranspose", "Einsum", "GRU", "Gemm", "LSTM", "MatMul", "RNN"})
 
 #: Makes of a graph's file the one that is to be fast, in a folder: quantises it, or leaves it.
-Finish = Callable[[Path, Path], Path]
+Shipping = Callable[[Path, Path], Path]
 
 
 def node_curves(
@@ -38,13 +38,13 @@ def node_curves(
     *,
     engine: str,
     threads: int,
-    finish: Finish,
+    as_shipped: Shipping,
     form: str,
     cache: Path,
 ) -> dict[str, list[float]]:
     """Milliseconds of each node that has a kernel, at :data:`SHARES` of all widths.
 
-    Measured once per graph, engine and ``form`` (what ``finish`` makes), and kept in ``cache``.
+    Measured once per graph, engine and ``form`` (what ``as_shipped`` makes), and kept in ``cache``.
 
     Raises:
         EngineError: the engine does not tell its times, or refuses a graph.
@@ -68,7 +68,7 @@ def node_curves(
                 kernels = child.call(
                     _PROFILE,
                     engine,
-                    str(finish(path, folder)),
+                    str(as_shipped(path, folder)),
                     settings,
                     feed,
                     _CALLS,

@@ -18,10 +18,11 @@ import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
 from lepton_ai.compress.compressor import named_compressor
+from lepton_ai.compress.finish import finish, finished
 from lepton_ai.compress.running import answers
 from lepton_ai.compress.slimming.allocation import Allocation, Choice, Removable, Width
 from lepton_ai.compress.slimming.blocks import Block, blocks_of, without_blocks
-from lepton_ai.compress.slimming.costs import Finish, node_curves
+from lepton_ai.compress.slimming.costs import Shipping, node_curves
 from lepton_ai.compress.slimming.coupling import Components, components_of
 from lepton_ai.compress.slimming.importance import importance
 from lepton_ai.compress.slimming.removal import without_components
@@ -98,12 +99,13 @@ def slim(
     if not widths and not blocks:
         raise ModelError("no channel, head or block of this graph can be taken out by itself")
 
-    def finish(path: Path, folder: Path) -> Path:
+    def as_shipped(path: Path, folder: Path) -> Path:
         if on.compressor is None:
             return path
         done = folder / f"{path.stem}-{on.compressor}.onnx"
         named_compressor(on.compressor).compress(path, done, feeds)
-        return done
+        finish(done)
+        return finished(done, on.engine)
 
     curves = node_curves(
         model,
@@ -111,12 +113,12 @@ def slim(
         feeds[0],
         engine=on.engine,
         threads=on.threads,
-        finish=finish,
+        as_shipped=as_shipped,
         form=on.form,
         cache=cache,
     )
     allocation = Allocation(widths, blocks, curves)
-    found, choice = _aimed(model, allocation, feeds, on, finish, share)
+    found, choice = _aimed(model, allocation, feeds, on, as_shipped, share)
     if found > LEAST_GAIN:
         raise ModelError(
             f"with all taken out that can be, it takes {found:.2f} of the time in {on.engine}"
@@ -135,7 +137,7 @@ def _aimed(
     allocation: Allocation,
     feeds: Sequence[Arrays],
     on: Target,
-    finish: Finish,
+    as_shipped: Shipping,
     share: float,
 ) -> tuple[float, Choice]:
     """What comes nearest to ``share`` of the time, measured, and the share that it takes."""
@@ -143,7 +145,7 @@ def _aimed(
     tried: list[tuple[float, Choice]] = []
     with (
         tempfile.TemporaryDirectory(prefix="lepton-slim-") as scratch,
-        closing(_Racing(model, feeds, on, finish, Path(scratch))) as racing,
+        closing(_Racing(model, feeds, on, as_shipped, Path(scratch))) as racing,
     ):
         for _ in range(_TRIES):
             choice = allocation.choose(aim * allocation.milliseconds)
@@ -260,12 +262,18 @@ class _Racing:
     """Thinner graphs beside the one they were made of, in turns, in processes of their own."""
 
     def __init__(
-        self, model: ir.Model, feeds: Sequence[Arrays], on: Target, finish: Finish, folder: Path
+        self,
+        model: ir.Model,
+        feeds: Sequence[Arrays],
+        on: Target,
+        as_shipped: Shipping,
+        folder: Path,
     ) -> None:
         self._model = model
         self._feeds = list(feeds)
         self._on = on
-        self._finish = finish
+        self._as_shipped = as_shipped
+        self._made = 0
         self._folder = folder
         self._whole = self._runner(model, "whole")
 
@@ -283,11 +291,12 @@ class _Racing:
         self._whole.close()
 
     def _runner(self, model: ir.Model, name: str) -> ProcessRunner:
-        path = self._folder / f"{name}.onnx"
+        self._made += 1
+        path = self._folder / f"{name}-{self._made}.onnx"
         save_graph(model, path)
         return ProcessRunner(
             self._on.engine,
-            self._finish(path, self._folder),
+            self._as_shipped(path, self._folder),
             EnginePlan(threads=self._on.threads),
             self._folder / "log.txt",
             deadline=_TIMEOUT,
