@@ -4,8 +4,8 @@ The order of the stages: the plain graph in every engine; the rewritten one, beh
 precision; compressors; those of their results that were fast but harmed the model, from a graph
 prepared for int8, with other ranges, and then with the nodes that suffer back in floating point;
 what only one engine wants, on top of what is fastest in it; students, thinner networks that the
-original teaches; the fastest few under other plans of their engine. After each trial the best so far
-is known, so the search can stop whenever its minutes run out.
+original teaches; the fastest few under other plans of their engine. After each trial the best so
+far is known, so the search can stop whenever its minutes run out.
 """
 
 import math

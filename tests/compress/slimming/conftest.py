@@ -8,7 +8,8 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper, parser
 
-from lepton_ai.compress.slimming.coupling import Components, components_of
+from lepton_ai.compress.slimming.components import components_of
+from lepton_ai.compress.slimming.coupling import Components
 from lepton_ai.compress.slimming.removal import without_components
 from lepton_ai.compress.slimming.slim import ready
 from lepton_ai.graph.building import constant_of

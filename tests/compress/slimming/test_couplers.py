@@ -4,7 +4,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from lepton_ai.compress.slimming.coupling import components_of
+from lepton_ai.compress.slimming.components import components_of
 
 RNG = np.random.default_rng(0)
 IMAGE = {"x": RNG.normal(size=(2, 3, 8, 8)).astype(np.float32)}

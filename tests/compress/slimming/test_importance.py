@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lepton_ai.compress.slimming.coupling import components_of
+from lepton_ai.compress.slimming.components import components_of
 from lepton_ai.compress.slimming.importance import importance
 from lepton_ai.compress.slimming.removal import without_components
 from lepton_ai.errors import ModelError

@@ -5,8 +5,9 @@ from collections.abc import Collection
 import numpy as np
 import onnx_ir as ir
 
+from lepton_ai.compress.slimming.components import components_of
 from lepton_ai.compress.slimming.couplers import GATES
-from lepton_ai.compress.slimming.coupling import Components, Site, components_of
+from lepton_ai.compress.slimming.coupling import Components, Site
 from lepton_ai.graph.building import add_weight, constant_of
 from lepton_ai.graph.inspection.cost import infer_shapes
 from lepton_ai.model.signature import Array
@@ -18,7 +19,7 @@ _SIZES_ARE_INPUT = 13
 def without_components(model: ir.Model, gone: Collection[int]) -> ir.Model:
     """A copy of ``model`` without the components numbered ``gone``, its shapes inferred anew.
 
-    ``gone`` are labels of :func:`~lepton_ai.compress.slimming.coupling.components_of` this graph.
+    ``gone`` are labels of :func:`~lepton_ai.compress.slimming.components.components_of` this graph.
     """
     slim = model.clone()
     infer_shapes(slim)

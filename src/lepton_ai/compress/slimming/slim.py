@@ -22,8 +22,9 @@ from lepton_ai.compress.finish import finish, finished
 from lepton_ai.compress.running import answers
 from lepton_ai.compress.slimming.allocation import Allocation, Choice, Removable, Width
 from lepton_ai.compress.slimming.blocks import Block, blocks_of, without_blocks
+from lepton_ai.compress.slimming.components import components_of
 from lepton_ai.compress.slimming.costs import Shipping, node_curves
-from lepton_ai.compress.slimming.coupling import Components, components_of
+from lepton_ai.compress.slimming.coupling import Components
 from lepton_ai.compress.slimming.importance import importance
 from lepton_ai.compress.slimming.removal import without_components
 from lepton_ai.engines.engine import EnginePlan
