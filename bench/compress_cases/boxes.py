@@ -33,7 +33,7 @@ def agreement(outputs: Mapping, labels: object, reference: Mapping) -> np.ndarra
     The boxes of either are those that score 0.3 or more after suppression. A box whose score falls
     from just above that to just below counts as missed, however little it moved.
     """
-    ours, theirs = _detections(outputs), _detections(reference)
+    ours, theirs = detections(outputs), detections(reference)
     pairs = zip(ours, theirs, strict=True)
     return np.array([_frame_agreement(our, their) for our, their in pairs])
 
@@ -43,7 +43,9 @@ def _frame_agreement(ours: np.ndarray, theirs: np.ndarray) -> float:
     if not len(classes):
         return 1.0
     return float(
-        np.mean([_average_precision(ours[ours[:, 0] == c], theirs[theirs[:, 0] == c]) for c in classes])
+        np.mean(
+            [_average_precision(ours[ours[:, 0] == c], theirs[theirs[:, 0] == c]) for c in classes]
+        )
     )
 
 
@@ -64,7 +66,7 @@ def _average_precision(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float((highest * right).sum() / len(theirs))
 
 
-def _detections(outputs: Mapping) -> list[np.ndarray]:
+def detections(outputs: Mapping) -> list[np.ndarray]:
     """Class, score, left, top, right, bottom of the boxes of each frame, by falling score."""
     scores = np.asarray(outputs[KEYPOINTS], np.float32).reshape(-1, *outputs[KEYPOINTS].shape[-3:])
     sizes = np.asarray(outputs[DISTANCES], np.float32).reshape(-1, *outputs[DISTANCES].shape[-3:])
@@ -107,5 +109,7 @@ def _overlaps(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
     low = np.maximum(ours[:, None, :2], theirs[None, :, :2])
     high = np.minimum(ours[:, None, 2:], theirs[None, :, 2:])
     shared = np.prod(np.clip(high - low, 0, None), axis=2)
-    areas = [np.prod(np.clip(each[:, 2:] - each[:, :2], 0, None), axis=1) for each in (ours, theirs)]
+    areas = [
+        np.prod(np.clip(each[:, 2:] - each[:, :2], 0, None), axis=1) for each in (ours, theirs)
+    ]
     return shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-9)

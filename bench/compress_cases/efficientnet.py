@@ -47,9 +47,7 @@ def prepare(folder: Path) -> Mapping[str, Any]:
     network = network.to(memory_format=torch.contiguous_format)
     torch.save(network.state_dict(), folder / "model.pt")
     export(network, torch.zeros(2, 3, SIDE, SIDE), folder / "model.onnx")
-    np.savez(
-        folder / "train.npz", x=as_input(images[-TAUGHT:]).numpy(), labels=labels[-TAUGHT:]
-    )
+    np.savez(folder / "train.npz", x=as_input(images[-TAUGHT:]).numpy(), labels=labels[-TAUGHT:])
     images, labels = fashion("t10k")
     x, labels = as_input(images[:SCORED]).numpy(), labels[:SCORED]
     np.savez(folder / "data.npz", x=x, labels=labels)
