@@ -19,8 +19,8 @@ from compress_cases.case import Bar, Case
 from compress_cases.fashion import CLASSES, fashion
 from compress_cases.teaching import accuracy, export, teach
 
-LEARNT, TAUGHT, SCORED = 30_000, 20_000, 10_000
-EPOCHS, BATCH, LEARNING_RATE = 3, 128, 4e-3
+LEARNT, TAUGHT, SCORED = 20_000, 20_000, 10_000
+EPOCHS, BATCH, LEARNING_RATE = 2, 128, 4e-3
 STEM = 32
 #: Channels and stride of each separable block.
 BLOCKS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1))
