@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from compress_cases.boxes import SIDE, detections
+from compress_cases.boxes import SIDE, SURE, detections
 from compress_cases.case import Bar, Case
 from compress_cases.downloads import VIDEO, fetch_deb
 
@@ -41,7 +41,7 @@ def _frames(video: Path) -> Iterator[np.ndarray]:
 
 
 def _boxes_per_frame(model: Path, frames: np.ndarray) -> float:
-    """How many boxes the original finds: a metric on frames without any would say nothing."""
+    """How many boxes the original is sure of: a metric on frames without any would say nothing."""
     import onnxruntime as runtime
 
     session = runtime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
@@ -49,7 +49,7 @@ def _boxes_per_frame(model: Path, frames: np.ndarray) -> float:
     counts = []
     for frame in frames[::10]:
         answers = dict(zip(names, session.run(None, {INPUT: frame[None]}), strict=True))
-        counts.append(len(detections(answers)[0]))
+        counts.append(int((detections(answers)[0][:, 1] >= SURE).sum()))
     return float(np.mean(counts))
 
 
