@@ -9,7 +9,7 @@ import numpy as np
 
 from compress_cases.boxes import SIDE, SURE, detections
 from compress_cases.case import Bar, Case
-from compress_cases.downloads import VIDEO, fetch_deb
+from compress_cases.downloads import VIDEO, DownloadError, fetch_deb
 
 #: Handed to the project beside its checkout, since no package holds it as ONNX.
 DETECTOR = Path(__file__).resolve().parents[3] / "shared" / "assets" / "centernet.onnx"
@@ -22,6 +22,8 @@ TAUGHT_FROM = 610
 
 def prepare(folder: Path) -> Mapping[str, Any]:
     """Write frames of the first three quarters to score by, and those after them to teach with."""
+    if not DETECTOR.exists():
+        raise DownloadError(f"no package holds the detector as ONNX; put it at {DETECTOR}")
     shutil.copyfile(DETECTOR, folder / "model.onnx")
     shutil.copyfile(Path(__file__).parent / "boxes.py", folder / "boxes.py")
     frames = np.stack(list(_frames(fetch_deb(VIDEO) / "vtest.avi")))

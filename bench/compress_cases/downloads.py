@@ -11,7 +11,16 @@ from pathlib import Path
 from lepton_ai.demo.assets import Asset, DownloadError, fetch
 from lepton_ai.plan.journal import cache_folder
 
-__all__ = ["EFFICIENTNET", "FASHION", "VIDEO", "WATCH", "Deb", "fetch", "fetch_deb"]
+__all__ = [
+    "EFFICIENTNET",
+    "FASHION",
+    "VIDEO",
+    "WATCH",
+    "Deb",
+    "DownloadError",
+    "fetch",
+    "fetch_deb",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
