@@ -22,10 +22,10 @@ from compress_cases.teaching import accuracy, export, teach
 SCORED_SUBJECTS = 3
 STEPS, CHANNELS, PATCH = 128, 6, 8
 LEARNT_EVERY, SCORED_EVERY = 24, 12
-WIDTH, WIDER, DEPTH, CLASSES = 128, 512, 4, 7
-EPOCHS, BATCH, LEARNING_RATE = 6, 64, 1e-3
+WIDTH, WIDER, DEPTH, CLASSES = 256, 1024, 4, 7
+EPOCHS, BATCH, LEARNING_RATE = 4, 64, 1e-3
 #: Of each normalisation's features, how many are made larger, and by how much.
-OUTLIERS, FACTOR = 4, 256.0
+OUTLIERS, FACTOR = 8, 256.0
 
 
 class Mixer(nn.Module):
