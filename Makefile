@@ -3,9 +3,10 @@
 #   make test   the fast tests                                make fix     format, mend what is mendable
 #   make bench-engines engines beside one another: precisions, loads, plans, overhead (run it alone)
 #   make bench-graph   rewriting beside its peers: nodes, bytes, latency (40 minutes; run it alone)
+#   make bench-compress real models and data held to bars: speed, bytes, certified loss (run it alone)
 
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-all check fix bench-engines bench-graph lock clean
+.PHONY: help setup demo test test-all check fix bench-engines bench-graph bench-compress lock clean
 
 PYTHON ?=
 BIN := .venv/bin
@@ -15,7 +16,7 @@ PYTEST := $(BIN)/python -m pytest -n logical --dist loadfile --max-worker-restar
 STAMP := .venv/.setup-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
 
 help:
-	@sed -n '1,5s/^# *//p' Makefile
+	@sed -n '1,6s/^# *//p' Makefile
 
 setup: $(STAMP)
 
@@ -48,6 +49,10 @@ bench-graph: setup
 
 bench-engines: setup
 	PYTHONPATH=bench $(BIN)/python bench/bench_engines.py
+
+bench-compress: setup
+	$(BIN)/python -m pip install --quiet -r bench/requirements.txt
+	PYTHONPATH=bench $(BIN)/python bench/bench_compress.py
 
 # Resolve anew from pyproject.toml, in a throw-away environment, and write the exact versions down.
 lock:
