@@ -130,7 +130,7 @@ class Loss:
 def _int8_alone(trial: Mapping[str, Any]) -> bool:
     """Whether its recipe is in int8, and no step of it made the network itself smaller."""
     recipe = trial["recipe"]
-    return (recipe["compressor"] or "").startswith("int8") and "slim" not in json.dumps(recipe)
+    return (recipe["compressor"] or "").startswith("int8") and not recipe["student"]
 
 
 def _artifact(recipe: Recipe, path: Path) -> Artifact:
