@@ -3,7 +3,6 @@
 A search keeps the graph of every recipe beside its journal; the bundles lie there too.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
