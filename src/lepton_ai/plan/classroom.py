@@ -64,8 +64,7 @@ class Classroom:
         target = self._folder / key / "model.onnx"
         if target.exists():
             return target
-        if find_spec("torch") is None:
-            raise MissingExtraError("torch", "train")
+        check_installed()
         words = [str(each) for each in (self._job.model.path, student, self._lessons())]
         with Child(self._job.journal.folder / "log.txt", title=_STAGE) as child:
             config = self._schedule(child, key, words, seconds, rates, least_steps)
@@ -137,6 +136,12 @@ class Classroom:
 
     def _tell(self, text: str, done: int = 0, total: int = 0) -> None:
         self._job.progress(Event(stage=_STAGE, text=text, done=done, total=total))
+
+
+def check_installed() -> None:
+    """Raise :class:`MissingExtraError` where there is no PyTorch, which trains."""
+    if find_spec("torch") is None:
+        raise MissingExtraError("torch", "train")
 
 
 def _length(affordable: float) -> int:

@@ -14,7 +14,7 @@ from lepton_ai.graph.rewrite import STANDARD
 from lepton_ai.measure.child import Child
 from lepton_ai.model.signature import Arrays
 from lepton_ai.plan.calibration import CalibrationFolder
-from lepton_ai.plan.classroom import Classroom
+from lepton_ai.plan.classroom import Classroom, check_installed
 from lepton_ai.plan.job import Event, Job
 from lepton_ai.plan.recipe import Recipe
 from lepton_ai.plan.students import Student
@@ -148,12 +148,14 @@ class Graphs:
         """Make a student that is to be fast as ``like`` is made, and teach it for ``seconds``.
 
         Raises:
+            MissingExtraError: PyTorch is not installed.
             ModelError: nothing can be taken out, what is left is no faster, it cannot be trained,
                 or there is too little time.
             EngineError: an operator has no meaning in PyTorch, or the engine refuses a graph.
             DivergedError: its loss is no number.
             WorkerError: a process died or took too long.
         """
+        check_installed()
         name = Recipe(engine=like.engine, plan=like.plan, student=student)
         standard = tuple(each for each in like.rewrites if each == STANDARD)
         base = replace(name, student=student[:-1], rewrites=() if student[1:] else standard)
