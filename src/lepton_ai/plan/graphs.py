@@ -116,6 +116,33 @@ class Graphs:
             self._job.journal.record_trial(key, known)
         return [(name, noise) for name, noise in known["noise"]]
 
+    def slower(self, recipe: Recipe) -> tuple[str, ...]:
+        """The nodes of ``recipe`` that take its engine longer than in floating point, worst first.
+
+        Raises:
+            EngineError: the engine does not tell.
+            ModelError: that cannot be found out for this graph.
+            WorkerError: it crashed, or took longer than allowed.
+        """
+        key = f"slower:{recipe.graph_key}:{recipe.engine}"
+        known = self._job.journal.trial(key)
+        if known is None:
+            source = self._path(replace(recipe, compressor=None, kept=(), taught=False))
+            with Child(self._job.journal.folder / "log.txt", title="profile") as child:
+                found = child.call(
+                    f"{_PROCESS}:slower",
+                    str(source),
+                    str(self._path(recipe)),
+                    str(self.path(recipe)),
+                    str(self._calibration()),
+                    recipe.engine,
+                    recipe.plan.threads,
+                    timeout=self._timeout,
+                )
+            known = {"nodes": [name for name, _ in found]}
+            self._job.journal.record_trial(key, known)
+        return tuple(known["nodes"])
+
     def idle(self, recipe: Recipe) -> str | None:
         """The last rewrite of a recipe that has no other step, if it found nothing to do."""
         if recipe.compressor is not None or not recipe.rewrites:
