@@ -19,7 +19,7 @@ from lepton_ai.plan.job import Event, Job
 
 _PROCESS = "lepton_ai.plan.teaching_process"
 _STAGE = "teaching"
-_BATCH = 64
+_BATCH = 32
 #: Steps that are timed, and the share of all that each learning rate is tried on.
 _TIMED_STEPS = 3
 _TRIED_SHARE, _LEAST_TRIED = 0.02, 12
