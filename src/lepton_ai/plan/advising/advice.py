@@ -82,10 +82,11 @@ def within(estimate: Estimate, facts: Facts) -> Estimate:
 
 
 def _place(estimate: Estimate, facts: Facts) -> tuple[bool, bool, float, float, float]:
-    """By expected time; what keeps a bound on the size before the rest, and bytes break ties."""
+    """By expected time, then by minutes; what breaks a bound on the size comes later."""
     breaks = facts.budget.max_size_mb is not None and estimate.chance == 0
     expected = round(estimate.expected, 3)
-    return bool(estimate.against), breaks, expected, estimate.bytes_ratio, estimate.minutes
+    size = estimate.chance * estimate.bytes_ratio + (1 - estimate.chance)
+    return bool(estimate.against), breaks, expected, estimate.minutes, size
 
 
 def _kinds() -> Iterable[type[Method]]:
