@@ -1,3 +1,4 @@
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,13 @@ import pytest
 from lepton_ai import Budget
 from lepton_ai.data.metric import Score
 from lepton_ai.pipeline.binding import bound
-from lepton_ai.plan.advising.observing import counts, pieces_of
+from lepton_ai.plan.advising.advice import ranked
+from lepton_ai.plan.advising.method import MEASURED
+from lepton_ai.plan.advising.observing import counts, observe, pieces_of
+from lepton_ai.plan.bench import Bench
 from lepton_ai.plan.bounds_paired import paired_bound
 from lepton_ai.plan.certify import spend
+from lepton_ai.plan.oracle import Oracle
 
 
 def node(name: str, operator: str, macs: int | None, moved: int, **is_) -> dict[str, Any]:
@@ -56,3 +61,30 @@ def test_samples_can_show_what_an_exact_bound_says(digits: Path):
     assert found.needed is not None
     assert found.needed > 3000
     assert 0 < whole.certifiable < 0.1
+
+
+def test_what_there_is_no_time_for_is_left_out_and_noted(digits: Path):
+    with (
+        bound(
+            digits / "model.onnx",
+            digits / "val.npz",
+            metric=None,
+            budget=Budget(max_drop=0.05, minutes=2),
+            text=None,
+            label=None,
+            engines=["onnxruntime"],
+            train=None,
+            progress=None,
+        ) as job,
+        closing(Oracle(job)) as oracle,
+    ):
+        facts = observe(job, oracle, Bench(job, oracle), seconds=0.0)
+    assert facts.trials == ()
+    assert facts.noise is facts.teachable is None
+    assert facts.profiled_in == ""
+    assert {piece.operator for piece in facts.pieces} == {"Gemm", "Relu"}
+    assert sum(piece.share for piece in facts.pieces) == pytest.approx(1.0)
+    assert "no time to measure the engines, a profile" in facts.notes[-1]
+    found = ranked(facts)
+    assert all(one.basis != MEASURED for one in found if not one.against)
+    assert {"int8-static-ort", "int8-dynamic"} <= {one.method for one in found if not one.against}

@@ -38,8 +38,8 @@ from lepton_ai.plan.oracle import Oracle
 from lepton_ai.plan.recipe import Recipe
 from lepton_ai.plan.trial import Trial
 
-#: What measuring may take; a measurement that has begun is finished.
-SECONDS = 60.0
+#: What measuring may take, once the original is measured; what has begun is finished.
+SECONDS = 50.0
 _STAGE = "measuring"
 _LOOKING = "lepton_ai.plan.advising.looking:look"
 _STEPPING = "lepton_ai.plan.teaching_process:step_seconds"
@@ -83,7 +83,7 @@ def observe(job: Job, oracle: Oracle, bench: Bench, *, seconds: float = SECONDS)
         noise=noise,
         teachable=teachable,
         seconds={name: float(np.mean(each)) for name, each in watch.seconds.items()},
-        notes=tuple(watch.notes),
+        notes=watch.all_notes(),
     )
 
 
@@ -126,6 +126,8 @@ class _Held:
 
     trials: list[Trial] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    #: What there was no time for.
+    left_out: list[str] = field(default_factory=list)
     seconds: dict[str, list[float]] = field(default_factory=dict)
 
 
@@ -157,7 +159,7 @@ class _Watch(_Held):
         with self._noting(what):
             every = recipes()
             for done, recipe in enumerate(every):
-                if self._is_over(recipe.name):
+                if self._is_over(what):
                     return
                 best = self._fastest()
                 text = f"{what}: {recipe.name}"
@@ -182,8 +184,10 @@ class _Watch(_Held):
     def pieces(self, folder: Path, nodes: Sequence[Mapping[str, Any]]) -> tuple[Piece, ...]:
         """The kernels of the first engine that tells its times; else the nodes by their cost."""
         for name in self._job.engines:
-            if not engines.get(name)().tells_times or self._is_over(f"the profile of {name}"):
+            if not engines.get(name)().tells_times:
                 continue
+            if self._is_over("a profile"):
+                break
             with self._noting(f"where the time of {name} goes"):
                 self._tell(f"where the time of {name} goes")
                 told = profile(
@@ -244,8 +248,14 @@ class _Watch(_Held):
         """Whether the time is over, which is noted; ``what`` is then left out."""
         if time.monotonic() < self._end:
             return False
-        self.notes.append(f"not measured, as the time was over: {what}")
+        self.left_out.append(what)
         return True
+
+    def all_notes(self) -> tuple[str, ...]:
+        """What failed, and what there was no time for."""
+        if not self.left_out:
+            return tuple(self.notes)
+        return *self.notes, f"there was no time to measure {', '.join(self.left_out)}"
 
     def _tell(self, text: str, done: int = 0, total: int = 0, best: str = "") -> None:
         self._job.progress(Event(stage=_STAGE, text=text, done=done, total=total, best=best))
