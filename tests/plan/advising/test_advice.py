@@ -4,7 +4,9 @@ import pytest
 
 from lepton_ai.compress.compressor import compressors
 from lepton_ai.plan.advising.advice import ranked, within
-from lepton_ai.plan.advising.method import Estimate, methods
+from lepton_ai.plan.advising.facts import Facts
+from lepton_ai.plan.advising.method import Estimate, Method, methods
+from lepton_ai.plan.recipe import Recipe
 
 
 def test_every_method_has_its_place(advice):
@@ -60,3 +62,23 @@ def test_a_bound_on_the_size_brings_storages_to_the_front(advice):
     slow = tuple(t if t.recipe.compressor is None else replace(t, ratio=1.5) for t in facts.trials)
     found = ranked(replace(facts, budget=budget, trials=slow))
     assert found[0].method == "int4-weights"
+
+
+class Tomorrow(Method):
+    """A method of somebody else."""
+
+    name = "tomorrow"
+    what = "half the time, by a rule that nobody here knows"
+
+    def covers(self, recipe: Recipe) -> bool:
+        return recipe.compressor == "tomorrow"
+
+    def estimate(self, facts: Facts) -> Estimate:
+        return Estimate(method=self.name, ratio=0.001, chance=1.0, equal=True, reasons=("so",))
+
+
+def test_a_method_of_a_plug_in_is_ranked_like_the_others(advice, monkeypatch):
+    monkeypatch.setitem(methods._targets, "tomorrow", f"{__name__}:Tomorrow")
+    found = ranked(advice.facts)
+    assert found[0].method == "tomorrow"
+    assert len(found) == len(advice.ranked) + 1

@@ -134,11 +134,24 @@ def test_int8_that_was_not_tried_is_guessed_by_the_instruction_set(name, facts):
 
 
 def test_dynamic_int8_gains_nothing_where_all_the_time_is_in_convolutions(facts):
-    pieces = (piece("Conv", 1.0),)
-    found = estimate("int8-dynamic", replace(without(facts, "int8-dynamic"), pieces=pieces))
-    assert found.ratio == 1.0
-    static = estimate("int8-static-ort", replace(without(facts, "int8-static-ort"), pieces=pieces))
-    assert static.ratio < 1
+    untried = replace(facts, trials=(), pieces=(piece("Conv", 1.0),))
+    assert estimate("int8-dynamic", untried).ratio == 1.0
+    assert estimate("int8-static-ort", untried).ratio < 1
+
+
+def test_what_is_guessed_is_gained_on_top_of_the_fastest_engine(facts):
+    plain = of(facts, None)
+    other = replace(plain, recipe=replace(plain.recipe, engine="openvino"), ratio=0.5)
+    both = {"onnxruntime": ("fp32",), "openvino": ("fp32", "bf16")}
+    alone = replace(facts, trials=(plain,), precisions=both)
+    beside = replace(alone, trials=(plain, other))
+    assert plain.ratio is not None
+    for name in ("int8-static-ort", "int8-dynamic"):
+        faster = estimate(name, beside).ratio / estimate(name, alone).ratio
+        assert faster == pytest.approx(0.5 / plain.ratio)
+    assert estimate("lower-precision", beside).ratio == pytest.approx(
+        0.5 * estimate("lower-precision", alone).ratio
+    ), "in the engine that computes it, which was not timed before"
 
 
 def test_nncf_is_derived_of_the_other_quantiser(facts):

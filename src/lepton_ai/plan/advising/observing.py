@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,14 +60,14 @@ def observe(job: Job, oracle: Oracle, bench: Bench, *, seconds: float = SECONDS)
         nodes = watch.look(Path(folder))
         watch.try_all("the engines", lambda: space.plain(job.engines, job.threads))
         pieces = watch.pieces(Path(folder), nodes)
-        watch.try_all("rewrites", lambda: space.standard(job.engines, job.threads))
-        watch.try_all("static int8", lambda: watch.compressed(PROBE))
-        noise = watch.noise()
-        teachable = watch.teachable(Path(folder))
+        watch.try_all("rewrites", watch.rewritten)
         watch.try_all(
             "lower precision",
             lambda: space.lower_precision(job.engines, job.threads, watch.trials),
         )
+        watch.try_all("static int8", lambda: watch.compressed(PROBE))
+        noise = watch.noise()
+        teachable = watch.teachable(Path(folder))
         watch.try_all("dynamic int8", lambda: watch.compressed(_DYNAMIC))
     return Facts(
         engine=oracle.recipe.engine,
@@ -172,11 +172,23 @@ class _Watch(_Held):
                 self.seconds.setdefault(name, []).append(made - begin)
                 self.seconds.setdefault("a trial", []).append(time.monotonic() - made)
 
+    def rewritten(self) -> list[Recipe]:
+        """The rewritten graph in the engine that is fastest so far."""
+        every = space.standard(self._job.engines, self._job.threads)
+        fastest = self._fastest()
+        return [r for r in every if fastest is None or r.engine == fastest.recipe.engine]
+
     def compressed(self, compressor: str) -> list[Recipe]:
-        """The recipes of one compressor that a search would try, in fp32."""
+        """The recipes of one compressor that a search would try, in fp32, of one graph.
+
+        A search may build on another graph in each engine; here there is time to make one.
+        """
         every = space.compressed(self._job.engines, self._job.threads, self.trials)
+        fastest = self._fastest()
+        engine = self._job.engines[0] if fastest is None else fastest.recipe.engine
+        base = space.base_of(self.trials, engine)
         return [
-            recipe
+            replace(recipe, rewrites=base)
             for recipe in every
             if recipe.compressor == compressor and recipe.plan.precision == "fp32"
         ]

@@ -4,6 +4,7 @@ Where a thing was measured the measurement counts; the rules of thumb below stan
 not, and every estimate says which of the two it is.
 """
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from lepton_ai.plan.advising.facts import Facts, Piece
@@ -19,7 +20,7 @@ INT8_GAINS = {
     "avx_vnni": 2.0,
     "dotprod": 2.0,
 }
-BF16_GAINS = {"amx_bf16": 2.5, "avx512_bf16": 1.5, "bf16": 1.6}
+BF16_GAINS = {"amx_bf16": 3.0, "avx512_bf16": 1.5, "bf16": 1.6}
 #: Without such instructions products gain little, and a conversion on each side costs as much.
 NO_GAIN = 1.1
 #: Below this many operations per byte a product waits for memory, and gains what its bytes shrink
@@ -155,6 +156,18 @@ def cannot_be_taught(facts: Facts) -> str | None:
     if facts.teachable.seconds_per_sample is None:
         return f"it cannot be trained: {facts.teachable.why_not}"
     return None
+
+
+def plain_ratio(facts: Facts, names: Collection[str]) -> float:
+    """The least time of the plain graph in one of the engines ``names``; 1 if none was timed."""
+    timed = [
+        trial.slowness
+        for trial in facts.trials
+        if trial.recipe.engine in names
+        and trial.recipe.compressor is None
+        and trial.recipe.plan.precision == "fp32"
+    ]
+    return min((each for each in timed if math.isfinite(each)), default=1.0)
 
 
 def best_ratio(facts: Facts) -> float:

@@ -12,6 +12,7 @@ from lepton_ai.plan.advising.predicting import (
     as_tried,
     failure,
     gain,
+    plain_ratio,
     smaller_weights,
     trial_minutes,
     tried,
@@ -61,9 +62,10 @@ class Int8(Method):
         """Amdahl's law over the profile."""
         times = max(1.0, gain(facts.isa, INT8_GAINS) * self.yields)
         has = next((name for name in INT8_GAINS if name in facts.isa), "no int8 products")
+        gained = with_fewer_bits(facts, self.operators, times, BYTES)
         return Estimate(
             method=self.name,
-            ratio=with_fewer_bits(facts, self.operators, times, BYTES),
+            ratio=plain_ratio(facts, facts.precisions) * gained,
             bytes_ratio=smaller_weights(facts, WEIGHT_SHARE),
             minutes=trial_minutes(facts, 2 * max(1, len(facts.precisions))),
             chance=self.chance,

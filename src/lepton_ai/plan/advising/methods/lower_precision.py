@@ -10,6 +10,7 @@ from lepton_ai.plan.advising.predicting import (
     as_tried,
     failure,
     gain,
+    plain_ratio,
     trial_minutes,
     tried,
     where,
@@ -33,8 +34,8 @@ class LowerPrecision(Method):
 
     def estimate(self, facts: Facts) -> Estimate:
         """What is known of it here."""
-        lower = {p for each in facts.precisions.values() for p in each if p != "fp32"}
-        if not lower:
+        able = [name for name, each in facts.precisions.items() if set(each) - {"fp32"}]
+        if not able:
             has = [name for name in facts.isa if name in BF16_GAINS]
             why = f"though the processor has {has[0]}" if has else "nor has the processor bf16"
             return self.refused(f"no engine that was asked computes below fp32 here, {why}")
@@ -46,10 +47,11 @@ class LowerPrecision(Method):
         if found:
             estimate = as_tried(facts, self, found)
             return replace(estimate, bytes_ratio=1.0, reasons=(*estimate.reasons, products))
+        gained = with_fewer_bits(facts, PRODUCTS, gain(facts.isa, BF16_GAINS), _BYTES)
         return Estimate(
             method=self.name,
-            ratio=with_fewer_bits(facts, PRODUCTS, gain(facts.isa, BF16_GAINS), _BYTES),
-            minutes=trial_minutes(facts, len(lower)),
+            ratio=plain_ratio(facts, able) * gained,
+            minutes=trial_minutes(facts, len(able)),
             chance=KEPT,
             basis=GUESSED,
             reasons=(products, "its error is a hundredth, which few metrics show"),
