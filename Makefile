@@ -2,11 +2,13 @@
 #   make demo   the main job on real weights and real data    make check   lint, types, imports, style
 #   make test   the fast tests                                make fix     format, mend what is mendable
 #   make bench-engines engines beside one another: precisions, loads, plans, overhead (run it alone)
+#   make bench-advise  advice beside what full searches find (an hour; run it alone)
 #   make bench-graph   rewriting beside its peers: nodes, bytes, latency (40 minutes; run it alone)
 #   make bench-compress real models and data held to bars: speed, bytes, certified loss (run it alone)
 
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-all check fix bench-engines bench-graph bench-compress lock clean
+.PHONY: help setup demo test test-all check fix lock clean
+.PHONY: bench-advise bench-compress bench-engines bench-graph
 
 PYTHON ?=
 BIN := .venv/bin
@@ -16,7 +18,7 @@ PYTEST := $(BIN)/python -m pytest -n logical --dist loadfile --max-worker-restar
 STAMP := .venv/.setup-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
 
 help:
-	@sed -n '1,6s/^# *//p' Makefile
+	@sed -n '1,8s/^# *//p' Makefile
 
 setup: $(STAMP)
 
@@ -46,6 +48,9 @@ fix: setup
 bench-graph: setup
 	$(BIN)/python -m pip install --quiet -r bench/requirements.txt
 	PYTHONPATH=bench $(BIN)/python bench/bench_graph.py
+
+bench-advise: setup
+	PYTHONPATH=bench $(BIN)/python bench/bench_advise.py
 
 bench-engines: setup
 	PYTHONPATH=bench $(BIN)/python bench/bench_engines.py

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from lepton_ai.engines.conformance import check_engine as check_engine
     from lepton_ai.errors import LeptonError as LeptonError
     from lepton_ai.errors import UserError as UserError
+    from lepton_ai.pipeline.advise import advise as advise
     from lepton_ai.pipeline.check_compressor import check_compressor as check_compressor
     from lepton_ai.pipeline.inspect import inspect as inspect
     from lepton_ai.pipeline.optimize import optimize as optimize
@@ -24,6 +25,7 @@ __all__ = [
     "LeptonError",
     "UserError",
     "__version__",
+    "advise",
     "check_compressor",
     "check_engine",
     "inspect",
@@ -36,6 +38,7 @@ _TARGETS = {
     "Budget": "lepton_ai.plan.budget:Budget",
     "LeptonError": "lepton_ai.errors:LeptonError",
     "UserError": "lepton_ai.errors:UserError",
+    "advise": "lepton_ai.pipeline.advise:advise",
     "check_compressor": "lepton_ai.pipeline.check_compressor:check_compressor",
     "check_engine": "lepton_ai.engines.conformance:check_engine",
     "inspect": "lepton_ai.pipeline.inspect:inspect",

@@ -15,7 +15,7 @@ from lepton_ai.data.source import read_data
 from lepton_ai.engines.engine import EnginePlan
 from lepton_ai.errors import DataError
 from lepton_ai.formats.read import read
-from lepton_ai.pipeline.optimize import _bind
+from lepton_ai.pipeline.binding import bind_job
 from lepton_ai.plan import classroom
 from lepton_ai.plan.graphs import Graphs
 from lepton_ai.plan.job import Event, Job
@@ -95,7 +95,7 @@ def job_of(folder: Path, scratch: Path, tell: Callable[[Event], None]) -> Job:
         read_data(folder / name, text=None, label=None) for name in ("val.npz", "train.npz")
     )
     budget = Budget(minutes=10)
-    return _bind(model, data, None, budget, ("onnxruntime",), time.monotonic(), tell)  # type: ignore[arg-type]
+    return bind_job(model, data, None, budget, ("onnxruntime",), time.monotonic(), tell)  # type: ignore[arg-type]
 
 
 def answers(path: Path, x: np.ndarray) -> np.ndarray:

@@ -8,48 +8,43 @@ from typing import Annotated, Any
 
 import typer
 
-_MISSED = 3
+from lepton_ai.cli.options import (
+    AsJson,
+    Bound,
+    Confidence,
+    Data,
+    Engines,
+    Label,
+    MaxDrop,
+    Metric,
+    Minutes,
+    ModelPath,
+    Text,
+    Train,
+)
 
-Bound = Annotated[float | None, typer.Option(show_default="no bound")]
+_MISSED = 3
 
 
 def optimize(
-    model: Annotated[str, typer.Argument(help="An ONNX file or a Hugging Face folder.")],
-    data: Annotated[
-        Path, typer.Option(help="Samples: .npz, .csv, .parquet, or a folder of images per class.")
-    ],
+    model: ModelPath,
+    data: Data,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The bundle to write; NAME.lepton.")
     ] = None,
-    train: Annotated[
-        Path | None,
-        typer.Option(
-            help="More samples, to teach thinner networks with.",
-            show_default="those that calibrate",
-        ),
-    ] = None,
-    metric: Annotated[
-        str | None,
-        typer.Option(help="accuracy, macro-f1, agreement, or path/to/file.py:function."),
-    ] = None,
-    text: Annotated[str | None, typer.Option(help="The column that holds the text.")] = None,
-    label: Annotated[str | None, typer.Option(help="The column that holds the label.")] = None,
-    max_drop: Annotated[float, typer.Option(help="The loss of the metric allowed.")] = 0.01,
+    train: Train = None,
+    metric: Metric = None,
+    text: Text = None,
+    label: Label = None,
+    max_drop: MaxDrop = 0.01,
     max_latency_ms: Bound = None,
     max_size_mb: Bound = None,
     max_memory_mb: Bound = None,
-    engine: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Try this engine; may be given again.", show_default="those that are usually fast"
-        ),
-    ] = None,
-    minutes: Annotated[float, typer.Option(help="How long the search may take.")] = 10.0,
-    confidence: Annotated[float, typer.Option(help="Of the certificate.")] = 0.95,
+    engine: Engines = None,
+    minutes: Minutes = 10.0,
+    confidence: Confidence = 0.95,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing bundle.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document on stdout.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Find the fastest artifact that is proven to meet the budget; write it as a bundle.
 

@@ -1,7 +1,6 @@
 """A trained model, data and a budget in; a measured, certified bundle out."""
 
 import json
-import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -10,48 +9,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lepton_ai.bundle.pack import BundleContents, pack
-from lepton_ai.data.bind import bind
-from lepton_ai.data.choose import choose_metric
-from lepton_ai.data.raw import RawData, check_enough
-from lepton_ai.data.samples import Samples
-from lepton_ai.data.source import read_data
-from lepton_ai.data.split import Split, split
-from lepton_ai.engines.eager import Eager
-from lepton_ai.errors import BudgetError, DataError, ModelError
-from lepton_ai.formats.read import read
-from lepton_ai.formats.torch_module import left_as_found
-from lepton_ai.graph.gate import check_equal
-from lepton_ai.measure.machine import fingerprint
 from lepton_ai.measure.size import parts
-from lepton_ai.model.model import Model
-from lepton_ai.model.signature import Arrays
+from lepton_ai.pipeline.binding import bound, check_export, noted
 from lepton_ai.pipeline.record import record_of
 from lepton_ai.pipeline.result import Result
 from lepton_ai.plan.bench import Bench
 from lepton_ai.plan.budget import Budget
 from lepton_ai.plan.finals import conclude
-from lepton_ai.plan.job import Event, Job, Progress, Teaching
-from lepton_ai.plan.journal import Journal, content_key
+from lepton_ai.plan.job import Job, Progress
+from lepton_ai.plan.journal import Journal
 from lepton_ai.plan.oracle import Oracle
 from lepton_ai.plan.outcome import Outcome
 from lepton_ai.plan.search import Search
-from lepton_ai.plan.space import asked_engines
 from lepton_ai.report.render import render
 
-#: Relative to an output's scale: eager and exported kernels add in another order, and in deep
-#: networks that shows in the fourth digit.
-_EXPORT_RTOL = 1e-3
-_EXPORT_ATOL = 1e-5
-_EXPORT_SAMPLES = 8
-_EXAMPLE_ROWS = 2
 _BUNDLE = "bundle.lepton"
-_LABELS_UNUSED = (
-    "the labels ({labels.dtype} of shape {labels.shape}) are not classes, so agreement with the "
-    "original was measured, which needs none; name a metric to use them"
-)
 _NO_BETTER = (
     "the original's {metric} is {score:.4f}, and one constant answer would have {chance:.4f}: are "
     "the labels in the order of the model's classes? A bound on the drop says little here"
@@ -84,92 +57,28 @@ def optimize(
     Raises:
         UserError: the model, data, metric, budget or engines cannot be used; the message says why.
     """
-    started = time.monotonic()
-    tell = progress or _silent
-    if budget is not None and not isinstance(budget, Budget):
-        raise BudgetError(f"budget wants a lepton_ai.Budget, and a {type(budget).__name__} came")
-    budget = (budget or Budget()).check()
-    names = asked_engines(engines)
-    tell(Event(stage="read", text=str(model) if isinstance(model, str | Path) else "module"))
-    raw = read_data(data, text=text, label=label)
-    check_enough(len(raw), raw.name)
-    with tempfile.TemporaryDirectory(prefix="lepton-") as folder, left_as_found(model):
-        held = read(model, Path(folder), _example(raw))
-        more = None if train is None else read_data(train, text=text, label=label)
-        job = _bind(held, (raw, more), metric, budget, names, started, tell)
-        about = [job.model.name, budget.to_json(), job.threads, names]
+    with bound(
+        model,
+        data,
+        metric=metric,
+        budget=budget,
+        text=text,
+        label=label,
+        engines=engines,
+        train=train,
+        progress=progress,
+    ) as job:
+        about = [job.model.name, job.budget.to_json(), job.threads, job.engines]
         key = json.dumps(about, sort_keys=True)
         finished = _finished(job.journal, key)
         return finished or _search(job, key)
 
 
-def _bind(
-    model: Model,
-    data: tuple[RawData, RawData | None],
-    metric: Any,
-    budget: Budget,
-    engines: tuple[str, ...],
-    started: float,
-    tell: Progress,
-) -> Job:
-    """Everything that a search needs, with the model's file moved in beside the journal."""
-    raw, more = data
-    samples = bind(raw, model.signature, model.processing)
-    parts_of_it = split(samples)
-    teaching = Teaching(samples=samples, indices=parts_of_it.calibrate)
-    if more is not None:
-        teaching = _teaching(bind(more, model.signature, model.processing), samples, parts_of_it)
-    chosen = choose_metric(metric, samples.labels)
-    if metric is None and samples.labels is not None and not chosen.needs_labels:
-        model = _noted(model, _LABELS_UNUSED.format(labels=samples.labels))
-    machine = fingerprint()
-    key = content_key(
-        (
-            model.content_key(),
-            samples.content_key(),
-            "" if more is None else teaching.samples.content_key(),
-            chosen.content_key(),
-            machine.key,
-        )
-    )
-    journal = Journal(key)
-    return Job(
-        model=_kept(model, journal.folder),
-        samples=samples,
-        split=parts_of_it,
-        teaching=teaching,
-        metric=chosen,
-        budget=budget,
-        machine=machine,
-        journal=journal,
-        threads=machine.cores,
-        engines=engines,
-        started=started,
-        progress=tell,
-    )
-
-
-def _teaching(more: Samples, samples: Samples, parts_of_it: Split) -> Teaching:
-    """What a network may be taught with: nothing that chooses it, or that it is certified on.
-
-    Raises:
-        DataError: nothing is left.
-    """
-    held = {samples.digest(int(i)) for i in (*parts_of_it.tune, *parts_of_it.certify)}
-    indices = [index for index in range(len(more)) if more.digest(index) not in held]
-    if not indices:
-        raise DataError(
-            "every sample to train with is among the data as well, which the result is chosen by "
-            "and certified on; give others"
-        )
-    return Teaching(samples=more, indices=np.array(indices, dtype=np.int64))
-
-
 def _search(job: Job, key: str) -> Result:
     with closing(Oracle(job)) as oracle:
-        job = replace(job, model=_noted(job.model, *_doubts(job, oracle)))
+        job = replace(job, model=noted(job.model, *_doubts(job, oracle)))
         if job.model.module is not None:
-            _check_export(job, oracle)
+            check_export(job, oracle)
         search = Search(job=job, oracle=oracle, bench=Bench(job, oracle), trials=[])
         search.run()
         outcome = conclude(search)
@@ -191,40 +100,6 @@ def _doubts(job: Job, oracle: Oracle) -> list[str]:
     return [_NO_BETTER.format(metric=job.metric.name, score=score, chance=chance)]
 
 
-def _noted(model: Model, *notes: str) -> Model:
-    return replace(model, notes=(*model.notes, *notes))
-
-
-def _silent(_: Event) -> None:
-    """No progress is shown."""
-
-
-def _example(raw: RawData) -> Arrays | None:
-    """A few rows for an exporter to trace with; PyTorch's own width for floats."""
-    if raw.arrays is None:
-        return None
-    rows = {name: array[:_EXAMPLE_ROWS] for name, array in raw.arrays.items()}
-    with np.errstate(over="ignore"):  # binding says so in words
-        return {
-            name: array.astype("float32") if array.dtype == "float64" else array
-            for name, array in rows.items()
-        }
-
-
-def _kept(model: Model, folder: Path) -> Model:
-    """The model with its file beside the journal, moved there in one step."""
-    home = folder / "model"
-    if not home.exists():
-        partial = Path(tempfile.mkdtemp(prefix=".model.", dir=folder))
-        for part in parts(model.path):
-            shutil.copyfile(part, partial / part.name)
-        try:
-            partial.replace(home)
-        except OSError:  # another search of the same model was first
-            shutil.rmtree(partial, ignore_errors=True)
-    return replace(model, path=home / model.path.name)
-
-
 def _finished(journal: Journal, key: str) -> Result | None:
     """The result of the same search, if it has ended and its bundle is still in the cache."""
     record = journal.result(key)
@@ -236,24 +111,6 @@ def _finished(journal: Journal, key: str) -> Result | None:
 
 def _public(record: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in record.items() if name != "staged"}
-
-
-def _check_export(job: Job, oracle: Oracle) -> None:
-    """Raise :class:`ModelError` unless the exported graph answers as the live module does."""
-    indices = [int(index) for index in oracle.tune[:_EXPORT_SAMPLES]]
-    calls = list(job.samples.calls(indices))
-    module = Eager(job.model, job.threads)
-    verdict = check_equal(
-        [module.run(call) for call in calls],
-        oracle.runner.answer(calls),
-        rtol=_EXPORT_RTOL,
-        atol=_EXPORT_ATOL,
-    )
-    if not verdict.equal:
-        raise ModelError(
-            f"the graph exported from {job.model.name} does not answer as the module does "
-            f"({verdict.why}); does its forward depend on values or on training mode?"
-        )
 
 
 def _stage(job: Job, outcome: Outcome, record: Mapping[str, Any]) -> Path:

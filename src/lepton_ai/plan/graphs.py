@@ -23,6 +23,7 @@ from lepton_ai.plan.students import Student
 _PROCESS = "lepton_ai.plan.graph_process"
 _REWRITING = "lepton_ai.plan.rewriting"
 _TEACHING = "lepton_ai.plan.teaching_process"
+_LOOKING = "lepton_ai.plan.advising.looking"
 _MOST_CALIBRATION_CALLS = 300
 _THINNING_TIMEOUT = 900.0
 #: Learning rates that are tried, and the fewest steps that are of use: what was thinned has far to
@@ -142,6 +143,26 @@ class Graphs:
             known = {"nodes": [name for name, _ in found]}
             self._job.journal.record_trial(key, known)
         return tuple(known["nodes"])
+
+    def noise(self, recipe: Recipe, seconds: float) -> dict[str, Any]:
+        """What int8 disturbs in the compressed graph of ``recipe``: ``whole``, and ``nodes``.
+
+        As :meth:`suffering`, for about ``seconds``, with the noise of all nodes together.
+
+        Raises:
+            ModelError: that cannot be found out for this graph.
+            WorkerError: it crashed, or took longer than allowed.
+        """
+        with Child(self._job.journal.folder / "log.txt", title="sensitivity") as child:
+            found: dict[str, Any] = child.call(
+                f"{_LOOKING}:noise",
+                str(self._path(replace(recipe, compressor=None, kept=(), taught=False))),
+                str(self._path(recipe)),
+                str(self._calibration()),
+                seconds,
+                timeout=self._timeout,
+            )
+        return found
 
     def idle(self, recipe: Recipe) -> str | None:
         """The last rewrite of a recipe that has no other step, if it found nothing to do."""

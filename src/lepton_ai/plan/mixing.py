@@ -108,11 +108,14 @@ def _next_count(harms: int, mends: int, most: float) -> int:
 
 def in_words(noise: Sequence[tuple[str, float]]) -> str:
     """The nodes that int8 disturbs most, with the ratio of signal to noise that each leaves."""
-    named = [f"{name!r} ({_decibels(each)})" for name, each in noise[:_MOST_NAMED]]
+    named = [f"{name!r} ({decibels(each)})" for name, each in noise[:_MOST_NAMED]]
     return f"int8 disturbs {' and '.join(named)} most"
 
 
-def _decibels(noise: float) -> str:
+def decibels(noise: float) -> str:
+    """A noise, as a share of the signal's energy, as the ratio of signal to noise."""
+    if noise <= 0:
+        return "no noise"
     return f"{-10 * math.log10(noise):.0f} dB" if math.isfinite(noise) else "not finite"
 
 

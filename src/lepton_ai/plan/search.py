@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from lepton_ai.errors import LeptonError, ModelError, WorkerError
 from lepton_ai.plan import mixing, space, students
 from lepton_ai.plan.bench import Bench
+from lepton_ai.plan.following import followed, key_of
 from lepton_ai.plan.job import Event, Job
 from lepton_ai.plan.oracle import Oracle
 from lepton_ai.plan.recipe import Recipe
@@ -76,7 +77,9 @@ class Search:
 
     def _compressed(self) -> list[Recipe]:
         for_size = self.job.budget.max_size_mb is not None
-        return space.compressed(self.job.engines, self.job.threads, self.trials, for_size=for_size)
+        names, threads = self.job.engines, self.job.threads
+        recipes = space.compressed(names, threads, self.trials, for_size=for_size)
+        return followed(recipes, self.job.journal.trial(key_of(self.job.budget)), self.trials)
 
     def _without_slower(self) -> Iterator[Recipe]:
         """The fastest int8 of each engine, with the nodes back that it computes more slowly so."""
