@@ -156,10 +156,12 @@ class Allocation:
         self, state: _State, times: Mapping[str, float]
     ) -> list[tuple[float, float, int, int]]:
         moves = []
+        share = len(state.blocks) / max(1, len(self._blocks))
         for number, block in enumerate(self._blocks):
             saved = sum(times.get(name, 0.0) for name in block.nodes)
             if block.name not in state.blocks and saved > 0:
-                moves.append((block.energy / saved, saved, -1, number))
+                lost = block.energy * (1 + _INTERACTION * share)
+                moves.append((lost / saved, saved, -1, number))
         return moves
 
     def _time(self, name: str, state: _State) -> float:
