@@ -4,9 +4,11 @@
 #   make bench-engines engines beside one another: precisions, loads, plans, overhead (run it alone)
 #   make bench-advise  advice beside what full searches find (an hour; run it alone)
 #   make bench-graph   rewriting beside its peers: nodes, bytes, latency (40 minutes; run it alone)
+#   make bench-compress real models and data held to bars: speed, bytes, certified loss (run it alone)
 
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-all check fix bench-advise bench-engines bench-graph lock clean
+.PHONY: help setup demo test test-all check fix lock clean
+.PHONY: bench-advise bench-compress bench-engines bench-graph
 
 PYTHON ?=
 BIN := .venv/bin
@@ -16,7 +18,7 @@ PYTEST := $(BIN)/python -m pytest -n logical --dist loadfile --max-worker-restar
 STAMP := .venv/.setup-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
 
 help:
-	@sed -n '1,6s/^# *//p' Makefile
+	@sed -n '1,8s/^# *//p' Makefile
 
 setup: $(STAMP)
 
@@ -52,6 +54,10 @@ bench-advise: setup
 
 bench-engines: setup
 	PYTHONPATH=bench $(BIN)/python bench/bench_engines.py
+
+bench-compress: setup
+	$(BIN)/python -m pip install --quiet -r bench/requirements.txt
+	PYTHONPATH=bench $(BIN)/python bench/bench_compress.py
 
 # Resolve anew from pyproject.toml, in a throw-away environment, and write the exact versions down.
 lock:

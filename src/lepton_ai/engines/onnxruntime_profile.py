@@ -36,6 +36,8 @@ _IDLE = frozenset({"ReorderInput", "ReorderOutput", "MemcpyFromHost", "MemcpyToH
 _BLOCKED = "_nchwc"
 #: ``node/GeluFusion/``: the fusion that began or ended with ``node``.
 _FUSION = re.compile(r"^(.+?)/\w*Fusion\w*(?:/.*)?$")
+#: ``node_token_3``: the operator of ``node`` in int8, with what rounded and widened around it.
+_IN_INT8 = re.compile(r"^(.+)_token_\d+$")
 
 #: Opens a session on a file, or on a serialised graph: the source and options to set on it.
 Open = Callable[[Any, Callable[[Any], None]], Any]
@@ -193,8 +195,10 @@ def _summed(kernel: ir.Node, last: ir.Node) -> Iterator[ir.Node]:
 def _by_name(name: str, original: Original) -> ir.Node | None:
     if name.endswith(_BLOCKED):
         return original.values.get(name.removesuffix(_BLOCKED))
-    fusion = _FUSION.match(name)
-    return original.nodes.get(name) or (original.nodes.get(fusion[1]) if fusion else None)
+    if name in original.nodes:
+        return original.nodes[name]
+    fused = _FUSION.match(name) or _IN_INT8.match(name)
+    return original.nodes.get(fused[1]) if fused else None
 
 
 def _maker(node: ir.Node, wanted: ir.Node) -> ir.Node:

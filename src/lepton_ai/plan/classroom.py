@@ -19,7 +19,7 @@ from lepton_ai.plan.job import Event, Job
 
 _PROCESS = "lepton_ai.plan.teaching_process"
 _STAGE = "teaching"
-_BATCH = 64
+_BATCH = 32
 #: Steps that are timed, and the share of all that each learning rate is tried on.
 _TIMED_STEPS = 3
 _TRIED_SHARE, _LEAST_TRIED = 0.02, 12
@@ -28,6 +28,9 @@ _STEPS_APART = math.sqrt(2)
 #: Between two checkpoints, and between two lines of progress.
 _CHUNK_SECONDS = 15.0
 _TIMEOUT = 900.0
+#: A machine may be busier than it was when the schedule was decided. So much longer than it was to
+#: take it may take, and then ends after this part of what was done.
+_LATE, _LAST_PART = 1.2, 10
 #: What the names of instruction sets that multiply in bf16 hold.
 _BF16 = "bf16"
 
@@ -64,20 +67,13 @@ class Classroom:
         target = self._folder / key / "model.onnx"
         if target.exists():
             return target
-        if find_spec("torch") is None:
-            raise MissingExtraError("torch", "train")
+        check_installed()
         words = [str(each) for each in (self._job.model.path, student, self._lessons())]
         with Child(self._job.journal.folder / "log.txt", title=_STAGE) as child:
             config = self._schedule(child, key, words, seconds, rates, least_steps)
             checkpoint = str(self._folder.parent / f"{key}.checkpoint")
-            steps = int(config["steps"])
-            done = child.call(f"{_PROCESS}:begin", *words, config, checkpoint, timeout=_TIMEOUT)
-            while done < steps:
-                found = child.call(
-                    f"{_PROCESS}:advance", _CHUNK_SECONDS, steps, checkpoint, timeout=_TIMEOUT
-                )
-                done = int(found["step"])
-                self._tell(f"{key}, loss {found['loss']:.4f}", done, steps)
+            child.call(f"{_PROCESS}:begin", *words, config, checkpoint, timeout=_TIMEOUT)
+            self._advance(child, key, checkpoint, seconds)
             partial = self._folder / f".{key}.{os.getpid()}.partial"
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
@@ -86,6 +82,18 @@ class Classroom:
             child.call(f"{_PROCESS}:finish", path, beside, timeout=_TIMEOUT)
         partial.replace(target.parent)
         return target
+
+    def _advance(self, child: Child, key: str, checkpoint: str, seconds: float) -> None:
+        """Teach to the end of the schedule; bring that nearer where it takes much too long."""
+        late = time.monotonic() + seconds * _LATE
+        done, steps, ending = 0, 1, False
+        while done < steps:
+            found = child.call(f"{_PROCESS}:advance", _CHUNK_SECONDS, checkpoint, timeout=_TIMEOUT)
+            done, steps = int(found["step"]), int(found["steps"])
+            self._tell(f"{key}, loss {found['loss']:.4f}", done, steps)
+            if time.monotonic() > late and not ending:
+                ending = True
+                child.call(f"{_PROCESS}:end_after", done // _LAST_PART, timeout=_TIMEOUT)
 
     def _lessons(self) -> Path:
         from lepton_ai.train.lessons import Lessons
@@ -137,6 +145,12 @@ class Classroom:
 
     def _tell(self, text: str, done: int = 0, total: int = 0) -> None:
         self._job.progress(Event(stage=_STAGE, text=text, done=done, total=total))
+
+
+def check_installed() -> None:
+    """Raise :class:`MissingExtraError` where there is no PyTorch, which trains."""
+    if find_spec("torch") is None:
+        raise MissingExtraError("torch", "train")
 
 
 def _length(affordable: float) -> int:

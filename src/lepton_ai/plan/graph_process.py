@@ -1,11 +1,15 @@
 """What a child process runs to compress a graph into another."""
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from lepton_ai.compress.compressor import named_compressor, storages
 from lepton_ai.compress.finish import finish
+from lepton_ai.engines.engine import EnginePlan, engines
 from lepton_ai.errors import ModelError
+from lepton_ai.graph.graph_report import NodeTime
+from lepton_ai.measure.profile import CALLS
 from lepton_ai.plan.calibration import CalibrationFolder
 
 
@@ -33,3 +37,21 @@ def sensitivity(source: str, quantised: str, calibration: str) -> list[tuple[str
     from lepton_ai.compress.sensitivity import sensitivity as noise_of_nodes
 
     return noise_of_nodes(Path(source), Path(quantised), CalibrationFolder(Path(calibration)))
+
+
+def slower(
+    source: str, quantised: str, shipped: str, calibration: str, engine: str, threads: int
+) -> list[tuple[str, float]]:
+    """The nodes of a quantised graph that take ``engine`` longer than in floating point."""
+    from lepton_ai.compress.graph_file import prepare
+    from lepton_ai.compress.slower import slower_nodes
+
+    feed = next(iter(CalibrationFolder(Path(calibration))))
+    plan = EnginePlan(threads=threads)
+
+    def profiled(path: Path) -> Sequence[NodeTime]:
+        return engines.get(engine)().profile(path, plan, feed, CALLS)
+
+    with tempfile.TemporaryDirectory(prefix="lepton-slower-") as folder:
+        plain = prepare(Path(source), Path(folder))
+        return slower_nodes(plain, Path(quantised), Path(shipped), profiled)

@@ -14,7 +14,7 @@ from lepton_ai.graph.rewrite import STANDARD
 from lepton_ai.measure.child import Child
 from lepton_ai.model.signature import Arrays
 from lepton_ai.plan.calibration import CalibrationFolder
-from lepton_ai.plan.classroom import Classroom
+from lepton_ai.plan.classroom import Classroom, check_installed
 from lepton_ai.plan.job import Event, Job
 from lepton_ai.plan.recipe import Recipe
 from lepton_ai.plan.students import Student
@@ -117,6 +117,33 @@ class Graphs:
             self._job.journal.record_trial(key, known)
         return [(name, noise) for name, noise in known["noise"]]
 
+    def slower(self, recipe: Recipe) -> tuple[str, ...]:
+        """The nodes of ``recipe`` that take its engine longer than in floating point, worst first.
+
+        Raises:
+            EngineError: the engine does not tell.
+            ModelError: that cannot be found out for this graph.
+            WorkerError: it crashed, or took longer than allowed.
+        """
+        key = f"slower:{recipe.graph_key}:{recipe.engine}"
+        known = self._job.journal.trial(key)
+        if known is None:
+            source = self._path(replace(recipe, compressor=None, kept=(), taught=False))
+            with Child(self._job.journal.folder / "log.txt", title="profile") as child:
+                found = child.call(
+                    f"{_PROCESS}:slower",
+                    str(source),
+                    str(self._path(recipe)),
+                    str(self.path(recipe)),
+                    str(self._calibration()),
+                    recipe.engine,
+                    recipe.plan.threads,
+                    timeout=self._timeout,
+                )
+            known = {"nodes": [name for name, _ in found]}
+            self._job.journal.record_trial(key, known)
+        return tuple(known["nodes"])
+
     def noise(self, recipe: Recipe, seconds: float) -> dict[str, Any]:
         """What int8 disturbs in the compressed graph of ``recipe``: ``whole``, and ``nodes``.
 
@@ -169,12 +196,14 @@ class Graphs:
         """Make a student that is to be fast as ``like`` is made, and teach it for ``seconds``.
 
         Raises:
+            MissingExtraError: PyTorch is not installed.
             ModelError: nothing can be taken out, what is left is no faster, it cannot be trained,
                 or there is too little time.
             EngineError: an operator has no meaning in PyTorch, or the engine refuses a graph.
             DivergedError: its loss is no number.
             WorkerError: a process died or took too long.
         """
+        check_installed()
         name = Recipe(engine=like.engine, plan=like.plan, student=student)
         standard = tuple(each for each in like.rewrites if each == STANDARD)
         base = replace(name, student=student[:-1], rewrites=() if student[1:] else standard)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from lepton_ai.compress.compressor import alternatives_to, storages
+from lepton_ai.engines.engine import engines
 from lepton_ai.plan.recipe import Recipe
 from lepton_ai.plan.trial import FAILED, Trial
 
@@ -54,6 +55,27 @@ def least_harmed(recipes: Sequence[Recipe], trials: Sequence[Trial]) -> Recipe:
         if trial.measurement is not None and trial.measurement.drop is not None
     }
     return min(recipes, key=lambda recipe: lost.get(recipe, math.inf))
+
+
+def in_int8(trials: Sequence[Trial]) -> list[Recipe]:
+    """The fastest graph in int8 of each engine that tells its times, whether it harmed or not."""
+    fastest: dict[str, Trial] = {}
+    for trial in sorted(trials, key=lambda each: each.slowness):
+        recipe = trial.recipe
+        plain = recipe.compressor is None or recipe.compressor in storages.names()
+        if plain or recipe.kept or trial.verdict == FAILED or trial.ratio is None:
+            continue
+        if engines.get(recipe.engine)().tells_times:
+            fastest.setdefault(recipe.engine, trial)
+    return [trial.recipe for trial in fastest.values()]
+
+
+def without_slower(recipe: Recipe, nodes: Sequence[str]) -> list[Recipe]:
+    """``recipe`` with ``nodes``, which int8 slows down, kept: all, and the worse half of them."""
+    if not nodes or recipe.plan.precision != "fp32":
+        return []
+    halves = dict.fromkeys((tuple(nodes), tuple(nodes[: (len(nodes) + 1) // 2])))
+    return [replace(recipe, kept=kept) for kept in halves]
 
 
 def mixed(base: Recipe, nodes: Sequence[str], outcome: Outcome) -> Iterator[Recipe]:

@@ -1,11 +1,12 @@
 """From a job to an outcome: stages of recipes, cheap before dear, raced, then certified.
 
-The order of the stages: the plain graph in every engine; the rewritten one, behind the gate; lower
-precision; compressors; those of their results that were fast but harmed the model, from a graph
-prepared for int8, with other ranges, and then with the nodes that suffer back in floating point;
-what only one engine wants, on top of what is fastest in it; students, thinner networks that the
-original teaches; the fastest few under other plans of their engine. After each trial the best so
-far is known, so the search can stop whenever its minutes run out.
+The order of the stages: the plain graph in every engine; the rewritten one, behind the gate;
+lower precision; compressors; their fastest results with those nodes back in floating point that
+are slower in int8; those that were fast but harmed the model, from a graph prepared for int8,
+with other ranges, and then with the nodes that suffer back in floating point; what only one
+engine wants, on top of what is fastest in it; students, thinner networks that the original
+teaches; the fastest few under other plans of their engine. After each trial the best so far is
+known, so the search can stop whenever its minutes run out.
 """
 
 import math
@@ -55,6 +56,7 @@ class Search:
                 lambda: space.lower_precision(names, threads, self.trials),
             ),
             ("compressors", _UNTIL_TRIALS_END, self._compressed),
+            ("slower in int8", _UNTIL_TRIALS_END, self._without_slower),
             (_MENDING, _UNTIL_TRIALS_END, self._mended),
             ("rewrites of one engine", _UNTIL_TRIALS_END, self._for_one_engine),
             ("rewrites together", _UNTIL_TRIALS_END, lambda: space.combined(self.trials)),
@@ -78,6 +80,17 @@ class Search:
         names, threads = self.job.engines, self.job.threads
         recipes = space.compressed(names, threads, self.trials, for_size=for_size)
         return followed(recipes, self.job.journal.trial(key_of(self.job.budget)), self.trials)
+
+    def _without_slower(self) -> Iterator[Recipe]:
+        """The fastest int8 of each engine, with the nodes back that it computes more slowly so."""
+        for recipe in mixing.in_int8(self.trials):
+            if self._share_gone() > _UNTIL_TRIALS_END:
+                return
+            try:
+                nodes = self.bench.graphs.slower(recipe)
+            except (LeptonError, OSError):  # no profile of this graph; the rest can go on
+                continue
+            yield from mixing.without_slower(recipe, nodes)
 
     def _mended(self) -> Iterator[Recipe]:
         """What was fast in int8 and harmed the model: prepared, other ranges, nodes put back."""

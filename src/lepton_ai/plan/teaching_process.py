@@ -78,24 +78,29 @@ def best_rate(
 
 def begin(
     teacher: str, student: str, lessons: str, config: Mapping[str, Any], checkpoint: str
-) -> int:
-    """Get ready to teach, from where a checkpoint left off if there is one; the steps done."""
+) -> None:
+    """Get ready to teach, from where a checkpoint left off if there is one."""
     distilling = _begun(teacher, student, lessons, DistilConfig(**config))
     if Path(checkpoint).exists():
         distilling.resume(Path(checkpoint))
     _held["it"] = distilling
-    return distilling.step
 
 
-def advance(seconds: float, steps: int, checkpoint: str) -> dict[str, float]:
-    """Teach for some seconds, ``steps`` steps at most, and keep what it has come to."""
+def advance(seconds: float, checkpoint: str) -> dict[str, float]:
+    """Teach for some seconds, and keep what it has come to."""
     distilling = _held["it"]
     end = time.perf_counter() + seconds
     losses = []
-    while time.perf_counter() < end and distilling.step < steps:
+    while time.perf_counter() < end and distilling.step < distilling.steps:
         losses.append(distilling.advance(1))
     distilling.save(Path(checkpoint))
-    return {"step": distilling.step, "loss": sum(losses) / max(1, len(losses))}
+    loss = sum(losses) / max(1, len(losses))
+    return {"step": distilling.step, "steps": distilling.steps, "loss": loss}
+
+
+def end_after(steps: int) -> None:
+    """End the schedule after ``steps`` more."""
+    _held["it"].end_after(steps)
 
 
 def finish(target: str, quantised: str | None) -> None:

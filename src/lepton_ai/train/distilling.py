@@ -97,6 +97,11 @@ class Distilling:
         return self._loop.step
 
     @property
+    def steps(self) -> int:
+        """Steps in all."""
+        return self._loop.steps
+
+    @property
     def batch(self) -> int:
         """Samples of a step."""
         return self._config.batch if self._joined else 1
@@ -108,10 +113,14 @@ class Distilling:
             DivergedError: the loss is no longer a number.
         """
         losses = []
-        for _ in range(min(steps, self._config.steps - self._loop.step)):
+        for _ in range(min(steps, self._loop.steps - self._loop.step)):
             inputs = self._inputs(self._lessons.read(next(self._order)))
             losses.append(self._loop.advance(partial(self._loss, inputs)))
         return float(np.mean(losses)) if losses else 0.0
+
+    def end_after(self, steps: int) -> None:
+        """End the schedule after ``steps`` more, the learning rate falling to zero over them."""
+        self._loop.end_after(steps)
 
     def save(self, path: Path) -> None:
         """Keep all that is needed to go on; ``path`` appears whole or not at all."""

@@ -44,8 +44,14 @@ class Loop:
         self._optimiser = torch.optim.AdamW(
             self._trainable, lr=config.learning_rate, weight_decay=config.weight_decay
         )
+        self._ends_from: tuple[int, float] | None = None
         self.step = 0
         module.train()
+
+    @property
+    def steps(self) -> int:
+        """Steps in all."""
+        return self._steps
 
     def advance(self, loss: Callable[[], torch.Tensor]) -> float:
         """One step down the gradient of ``loss``, which computes it; the loss before the step.
@@ -63,10 +69,22 @@ class Loop:
         value.backward()  # type: ignore[no-untyped-call]  # untyped in torch
         torch.nn.utils.clip_grad_norm_(self._trainable, self._config.clip)
         for group in self._optimiser.param_groups:
-            group["lr"] = self._config.learning_rate * _share(self.step, self._steps)
+            group["lr"] = self._rate()
         self._optimiser.step()
         self.step += 1
         return found
+
+    def _rate(self) -> float:
+        """The learning rate of the next step."""
+        if self._ends_from is None:
+            return self._config.learning_rate * _share(self.step, self._steps)
+        begun, rate = self._ends_from
+        return rate * max(0.0, (self._steps - self.step) / max(1, self._steps - begun))
+
+    def end_after(self, steps: int) -> None:
+        """End the schedule after ``steps`` more, the learning rate falling to zero over them."""
+        self._ends_from = self.step, self._rate()
+        self._steps = min(self._steps, self.step + steps)
 
     def save(self, path: Path) -> None:
         """Keep all that is needed to go on; ``path`` appears whole or not at all."""
@@ -75,6 +93,8 @@ class Loop:
             "module": self._module.state_dict(),
             "optimiser": self._optimiser.state_dict(),
             "step": self.step,
+            "steps": self._steps,
+            "ends_from": self._ends_from,
         }
         torch.save(state, beside)
         beside.replace(path)
@@ -84,7 +104,8 @@ class Loop:
         state = torch.load(path, weights_only=True)
         self._module.load_state_dict(state["module"])
         self._optimiser.load_state_dict(state["optimiser"])
-        self.step = int(state["step"])
+        self.step, self._steps = int(state["step"]), int(state["steps"])
+        self._ends_from = state["ends_from"]
 
 
 def _share(step: int, steps: int) -> float:

@@ -1,0 +1,80 @@
+"""The nodes of a quantised graph that an engine computes more slowly than in floating point.
+
+What is rounded or widened beside a node is counted to it: that is what int8 costs where kernels for
+it are missing or do not fuse. An engine's own profiler is asked about both graphs.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import onnx
+
+from lepton_ai.compress.rounded import Rounded
+from lepton_ai.graph.graph_report import NodeTime
+
+#: Times of kernels that are closer than this are the same.
+_NOISE = 1.1
+_PRODUCTS = frozenset({"Conv", "ConvTranspose", "Einsum", "Gemm", "MatMul"})
+
+#: The kernels of the graph in a file.
+Profiled = Callable[[Path], Sequence[NodeTime]]
+
+
+def slower_nodes(
+    plain: Path, quantised: Path, shipped: Path, profiled: Profiled
+) -> list[tuple[str, float]]:
+    """Nodes that take longer in ``quantised``, with the milliseconds that each loses, most first.
+
+    ``plain`` is as :func:`~lepton_ai.compress.graph_file.prepare` makes it, which ``quantised`` was
+    made of; ``shipped`` is the form of ``quantised`` that the engine gets.
+
+    Raises:
+        EngineError: the engine does not tell its times, or refuses a graph.
+    """
+    exact, rounded = onnx.load(plain), onnx.load(quantised)
+    before = times_of(exact, exact, profiled(plain))
+    after = times_of(exact, onnx.load(shipped), profiled(shipped))
+    found = [
+        (name, after[name] - before.get(name, 0.0))
+        for name in Rounded(exact, rounded).names
+        if after.get(name, 0.0) > before.get(name, 0.0) * _NOISE
+    ]
+    return sorted(found, key=lambda pair: -pair[1])
+
+
+def times_of(
+    exact: onnx.ModelProto, model: onnx.ModelProto, kernels: Sequence[NodeTime]
+) -> dict[str, float]:
+    """The milliseconds of each node of ``exact`` in ``model``, which was made of it.
+
+    A kernel is counted to one node: a product if it holds one, else to the first; one that only
+    rounds or widens to the node that reads or makes what it does.
+    """
+    operators = {node.name: node.op_type for node in exact.graph.node}
+    beside = _beside(model, frozenset(operators))
+    times: dict[str, float] = {}
+    for kernel in kernels:
+        names = [beside.get(name, name) for name in kernel.nodes]
+        known = [name for name in names if name in operators]
+        product = [name for name in known if operators[name] in _PRODUCTS]
+        for name in (product or known)[:1]:
+            times[name] = times.get(name, 0.0) + kernel.milliseconds
+    return times
+
+
+def _beside(model: onnx.ModelProto, known: frozenset[str]) -> dict[str, str]:
+    """For each node that a quantiser put in, the node of the original that reads what it makes."""
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in model.graph.node:
+        for tensor in node.input:
+            readers.setdefault(tensor, []).append(node)
+    found: dict[str, str] = {}
+    for node in reversed(model.graph.node):  # in the order of computation: readers are done first
+        if node.name in known:
+            continue
+        for reader in (one for tensor in node.output for one in readers.get(tensor, ())):
+            name = reader.name if reader.name in known else found.get(reader.name)
+            if name is not None:
+                found[node.name] = name
+                break
+    return found
