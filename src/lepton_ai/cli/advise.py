@@ -42,7 +42,7 @@ def advise(
 ) -> None:
     """Measure for about a minute, and rank the methods that optimize would try, with reasons.
 
-    The options are those of the search that is to follow, which begins with what was measured.
+    The options are those of the search to follow, which does not try again what was tried.
     Exits with 2 when the input cannot be used.
     """
     from lepton_ai.cli.progress import ProgressLine

@@ -30,8 +30,8 @@ def advise(
     """The methods that a search would try, ranked for ``model`` after a minute of measuring.
 
     Arguments are those of :func:`~lepton_ai.pipeline.optimize.optimize`, and ``budget`` is that of
-    the search which the advice is for. A search of the same that follows begins with what was tried
-    here, and tries compressors in the order advised.
+    the search which the advice is for. A search of the same that follows does not try again what
+    was tried here, and takes the compressors in the order advised.
 
     Raises:
         UserError: the model, data, metric, budget or engines cannot be used; the message says why.

@@ -1,7 +1,7 @@
 """Facts are measured: the graph looked at, recipes tried as a search tries them, one step trained.
 
 Everything runs in child processes. What a trial finds goes to the journal that a search of the same
-model, data and budget reads, so that a search which follows begins with it. The measurements that
+model, data and budget reads, so that one which follows need not try it again. The measurements that
 tell most come first; when their seconds are over, the rest is left to estimates.
 """
 
@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,6 @@ def observe(job: Job, oracle: Oracle, bench: Bench, *, seconds: float = SECONDS)
         nodes = watch.look(Path(folder))
         watch.try_all("the engines", lambda: space.plain(job.engines, job.threads))
         pieces = watch.pieces(Path(folder), nodes)
-        watch.try_all("rewrites", watch.rewritten)
         watch.try_all(
             "lower precision",
             lambda: space.lower_precision(job.engines, job.threads, watch.trials),
@@ -69,6 +68,7 @@ def observe(job: Job, oracle: Oracle, bench: Bench, *, seconds: float = SECONDS)
         noise = watch.noise()
         teachable = watch.teachable(Path(folder))
         watch.try_all("dynamic int8", lambda: watch.compressed(_DYNAMIC))
+        watch.try_all("rewrites", watch.rewritten)  # proving takes long, and little comes of it
     return Facts(
         engine=oracle.recipe.engine,
         milliseconds=oracle.milliseconds,
@@ -179,16 +179,13 @@ class _Watch(_Held):
         return [r for r in every if fastest is None or r.engine == fastest.recipe.engine]
 
     def compressed(self, compressor: str) -> list[Recipe]:
-        """The recipes of one compressor that a search would try, in fp32, of one graph.
+        """The recipes of one compressor that a search would try, in fp32.
 
-        A search may build on another graph in each engine; here there is time to make one.
+        Of the graph as it came, since the rewrites come last: one graph for all engines.
         """
         every = space.compressed(self._job.engines, self._job.threads, self.trials)
-        fastest = self._fastest()
-        engine = self._job.engines[0] if fastest is None else fastest.recipe.engine
-        base = space.base_of(self.trials, engine)
         return [
-            replace(recipe, rewrites=base)
+            recipe
             for recipe in every
             if recipe.compressor == compressor and recipe.plan.precision == "fp32"
         ]
