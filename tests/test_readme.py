@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/rewriting.md")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/rewriting.md", "docs/advising.md")
 PATIENCE = 280
 START_SECONDS = 60
 
