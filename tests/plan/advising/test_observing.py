@@ -84,7 +84,7 @@ def test_what_there_is_no_time_for_is_left_out_and_noted(digits: Path):
     assert facts.profiled_in == ""
     assert {piece.operator for piece in facts.pieces} == {"Gemm", "Relu"}
     assert sum(piece.share for piece in facts.pieces) == pytest.approx(1.0)
-    assert "no time to measure the engines, a profile" in facts.notes[-1]
+    assert "no time to measure a profile, a step of training, static int8" in facts.notes[-1]
     found = ranked(facts)
     assert all(one.basis != MEASURED for one in found if not one.against)
     assert {"int8-static-ort", "int8-dynamic"} <= {one.method for one in found if not one.against}

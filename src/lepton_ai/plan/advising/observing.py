@@ -49,7 +49,7 @@ _DYNAMIC = "int8-dynamic"
 _TIMEOUT = 60.0
 _SECONDS_OF_NOISE = 8.0
 #: Samples of the step that is trained, after one that warms up; a search takes more at once.
-_BATCH, _STEPS = 8, 2
+_BATCH, _STEPS = 16, 2
 _MOST_LESSONS = 64
 
 
@@ -58,15 +58,15 @@ def observe(job: Job, oracle: Oracle, bench: Bench, *, seconds: float = SECONDS)
     watch = _Watch(job, oracle, bench, end=time.monotonic() + seconds)
     with tempfile.TemporaryDirectory(prefix="lepton-advise-") as folder:
         nodes = watch.look(Path(folder))
-        watch.try_all("the engines", lambda: space.plain(job.engines, job.threads))
+        watch.try_all("the engines", watch.plain)
         pieces = watch.pieces(Path(folder), nodes)
+        teachable = watch.teachable(Path(folder))
         watch.try_all(
             "lower precision",
             lambda: space.lower_precision(job.engines, job.threads, watch.trials),
         )
         watch.try_all("static int8", lambda: watch.compressed(PROBE))
         noise = watch.noise()
-        teachable = watch.teachable(Path(folder))
         watch.try_all("dynamic int8", lambda: watch.compressed(_DYNAMIC))
         watch.try_all("rewrites", watch.rewritten)  # proving takes long, and little comes of it
     return Facts(
@@ -172,11 +172,18 @@ class _Watch(_Held):
                 self.seconds.setdefault(name, []).append(made - begin)
                 self.seconds.setdefault("a trial", []).append(time.monotonic() - made)
 
+    def plain(self) -> list[Recipe]:
+        """The plain graph in every engine but the original's, which is timed beside each trial."""
+        every = space.plain(self._job.engines, self._job.threads)
+        return [recipe for recipe in every if recipe.engine != self._oracle.recipe.engine]
+
     def rewritten(self) -> list[Recipe]:
         """The rewritten graph in the engine that is fastest so far."""
         every = space.standard(self._job.engines, self._job.threads)
         fastest = self._fastest()
-        return [r for r in every if fastest is None or r.engine == fastest.recipe.engine]
+        faster = fastest is not None and fastest.slowness < 1
+        engine = (fastest if fastest and faster else self._oracle).recipe.engine
+        return [recipe for recipe in every if recipe.engine == engine]
 
     def compressed(self, compressor: str) -> list[Recipe]:
         """The recipes of one compressor that a search would try, in fp32.
@@ -236,13 +243,16 @@ class _Watch(_Held):
 
             few = [int(index) for index in teaching.indices[:_MOST_LESSONS]]
             Lessons.write(folder / "lessons", teaching.samples.calls(few))
-            config = {"batch": min(_BATCH, len(few)), "steps": _STEPS}
+            batch = min(_BATCH, len(few))
+            fast = any("bf16" in flag for flag in self._job.machine.isa)  # as a search teaches
+            products = "bfloat16" if fast else None
+            config = {"batch": batch, "steps": _STEPS, "products": products}
             with Child(self._log, title="the step of training") as child:
                 words = path, path, str(folder / "lessons"), config
                 found = child.call(_STEPPING, *words, timeout=_TIMEOUT)
         except LeptonError as failure:
             return Teachable(seconds_per_sample=None, why_not=str(failure))
-        return Teachable(seconds_per_sample=float(found) / config["batch"])
+        return Teachable(seconds_per_sample=float(found) / batch)
 
     def _make(self, recipe: Recipe) -> None:
         """Make the graph of ``recipe``, to know how long that takes; its trial says what fails."""

@@ -31,7 +31,7 @@ MEMORY_BOUND = 8.0
 KEPT, OPEN, LOST = 0.95, 0.5, 0.05
 #: What the search teaches with: samples a step, the fewest steps that are of use, and steps on
 #: which learning rates are tried before.
-BATCH, LEAST_STEPS, STEPS_OF_RATES = 64, 100, 36
+BATCH, LEAST_STEPS, STEPS_OF_RATES = 32, 100, 36
 
 
 def tried(facts: Facts, method: Method) -> list[Trial]:
@@ -159,7 +159,10 @@ def cannot_be_taught(facts: Facts) -> str | None:
 
 
 def plain_ratio(facts: Facts, names: Collection[str]) -> float:
-    """The least time of the plain graph in one of the engines ``names``; 1 if none was timed."""
+    """The least time of the plain graph in one of the engines ``names``; 1 if none was timed.
+
+    In the original's engine it is 1 by itself.
+    """
     timed = [
         trial.slowness
         for trial in facts.trials
@@ -167,7 +170,8 @@ def plain_ratio(facts: Facts, names: Collection[str]) -> float:
         and trial.recipe.compressor is None
         and trial.recipe.plan.precision == "fp32"
     ]
-    return min((each for each in timed if math.isfinite(each)), default=1.0)
+    itself = [1.0] if facts.engine in names else []
+    return min([*itself, *(each for each in timed if math.isfinite(each))], default=1.0)
 
 
 def best_ratio(facts: Facts) -> float:

@@ -2,7 +2,7 @@
 
 from lepton_ai.plan.advising.facts import Facts
 from lepton_ai.plan.advising.method import GUESSED, Estimate, Method
-from lepton_ai.plan.advising.predicting import as_tried, plain_ratio, trial_minutes, tried
+from lepton_ai.plan.advising.predicting import as_tried, trial_minutes, tried
 from lepton_ai.plan.recipe import Recipe
 
 #: Engines rewrite graphs themselves; of what an inspection finds they leave about so much.
@@ -34,7 +34,7 @@ class GraphRewrites(Method):
             return self.refused("nothing redundant was found in the graph")
         return Estimate(
             method=self.name,
-            ratio=plain_ratio(facts, facts.precisions) * (1 - share * _LEFT_TO_GAIN),
+            ratio=1 - share * _LEFT_TO_GAIN,  # in the original's engine: a guess leads no ranking
             minutes=trial_minutes(facts, 2),
             chance=1.0,
             equal=True,
