@@ -11,10 +11,10 @@ import onnx
 
 from lepton_ai.compress.rounded import Rounded
 from lepton_ai.graph.graph_report import NodeTime
+from lepton_ai.measure.profile import times_by_node
 
 #: Times of kernels that are closer than this are the same.
 _NOISE = 1.1
-_PRODUCTS = frozenset({"Conv", "ConvTranspose", "Einsum", "Gemm", "MatMul"})
 
 #: The kernels of the graph in a file.
 Profiled = Callable[[Path], Sequence[NodeTime]]
@@ -47,19 +47,10 @@ def times_of(
 ) -> dict[str, float]:
     """The milliseconds of each node of ``exact`` in ``model``, which was made of it.
 
-    A kernel is counted to one node: a product if it holds one, else to the first; one that only
-    rounds or widens to the node that reads or makes what it does.
+    A kernel that only rounds or widens is counted to the node that reads what it makes.
     """
     operators = {node.name: node.op_type for node in exact.graph.node}
-    beside = _beside(model, frozenset(operators))
-    times: dict[str, float] = {}
-    for kernel in kernels:
-        names = [beside.get(name, name) for name in kernel.nodes]
-        known = [name for name in names if name in operators]
-        product = [name for name in known if operators[name] in _PRODUCTS]
-        for name in (product or known)[:1]:
-            times[name] = times.get(name, 0.0) + kernel.milliseconds
-    return times
+    return times_by_node(kernels, operators, _beside(model, frozenset(operators)))
 
 
 def _beside(model: onnx.ModelProto, known: frozenset[str]) -> dict[str, str]:

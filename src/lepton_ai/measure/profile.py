@@ -1,6 +1,6 @@
 """Where the time of a graph goes in one engine, measured in child processes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -16,6 +16,8 @@ _BENCH = "lepton_ai.measure.bench_process"
 CALLS = 20
 #: Calls that find cold caches.
 _WARM_UP_CALLS = 3
+#: What a fused kernel is named after first.
+_PRODUCTS = frozenset({"Conv", "ConvTranspose", "Einsum", "GRU", "Gemm", "LSTM", "MatMul", "RNN"})
 
 
 def profile(
@@ -59,3 +61,23 @@ def kernel_times(
 ) -> tuple[NodeTime, ...]:
     """What the child process runs: the engine's own profile."""
     return engines.get(engine)().profile(Path(path), EnginePlan.from_json(plan), feed, calls)
+
+
+def times_by_node(
+    kernels: Sequence[NodeTime],
+    operators: Mapping[str, str],
+    beside: Mapping[str, str] | None = None,
+) -> dict[str, float]:
+    """The milliseconds of each node in ``operators``, which has the operator of each name.
+
+    A kernel is counted to one node: a product if it holds one, else to the first. ``beside`` tells
+    for other names the node that they are counted to.
+    """
+    times: dict[str, float] = {}
+    for kernel in kernels:
+        names = [(beside or {}).get(name, name) for name in kernel.nodes]
+        known = [name for name in names if name in operators]
+        product = [name for name in known if operators[name] in _PRODUCTS]
+        for name in (product or known)[:1]:
+            times[name] = times.get(name, 0.0) + kernel.milliseconds
+    return times

@@ -84,7 +84,7 @@ class Graphs:
         """
         for name in preparations.names():
             further = replace(recipe, rewrites=(*recipe.rewrites, name))
-            plain = replace(further, compressor=None, kept=(), taught=False)
+            plain = further.uncompressed
             if self.idle(plain) is None:
                 recipe = further
         return recipe
@@ -102,7 +102,7 @@ class Graphs:
         known = self._job.journal.trial(key)
         if known is None:
             source, quantised = (
-                self._path(replace(recipe, compressor=None, kept=(), taught=False)),
+                self._path(recipe.uncompressed),
                 self._path(recipe),
             )
             with Child(self._job.journal.folder / "log.txt", title="sensitivity") as child:
@@ -128,7 +128,7 @@ class Graphs:
         key = f"slower:{recipe.graph_key}:{recipe.engine}"
         known = self._job.journal.trial(key)
         if known is None:
-            source = self._path(replace(recipe, compressor=None, kept=(), taught=False))
+            source = self._path(recipe.uncompressed)
             with Child(self._job.journal.folder / "log.txt", title="profile") as child:
                 found = child.call(
                     f"{_PROCESS}:slower",
@@ -156,7 +156,7 @@ class Graphs:
         with Child(self._job.journal.folder / "log.txt", title="sensitivity") as child:
             found: dict[str, Any] = child.call(
                 f"{_LOOKING}:noise",
-                str(self._path(replace(recipe, compressor=None, kept=(), taught=False))),
+                str(self._path(recipe.uncompressed)),
                 str(self._path(recipe)),
                 str(self._calibration()),
                 seconds,
@@ -259,9 +259,7 @@ class Graphs:
         path = origin = self._origin(recipe)
         for depth, name in enumerate(recipe.rewrites, start=1):
             path = self._make(
-                replace(
-                    recipe, rewrites=recipe.rewrites[:depth], compressor=None, kept=()
-                ).graph_key,
+                replace(recipe.uncompressed, rewrites=recipe.rewrites[:depth]).graph_key,
                 f"{_REWRITING}:rewrite",
                 name,
                 path,

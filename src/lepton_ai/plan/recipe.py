@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lepton_ai.engines.engine import EnginePlan
@@ -27,6 +27,11 @@ class Recipe:
     compressor: str | None = None
     kept: tuple[str, ...] = ()
     taught: bool = False
+
+    @property
+    def uncompressed(self) -> "Recipe":
+        """The recipe of the graph that the compressor takes."""
+        return replace(self, compressor=None, kept=(), taught=False)
 
     @property
     def name(self) -> str:

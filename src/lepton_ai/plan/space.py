@@ -78,12 +78,13 @@ def for_one_engine(
 
     On top of the fastest of ``best``, which is in order, and of the fastest equal one. ``wanted``
     tells which rewrites a recipe's engine wants, and which of them would fire on its graph. Nodes
-    that are kept in floating point are of one graph, and would be others in the next.
+    that are kept in floating point, and what was taught, are of one graph, and would be others in
+    the next.
     """
     recipes = []
-    for trial in _leaders([each for each in best if not each.recipe.kept]):
+    for trial in _leaders([each for each in best if not (each.recipe.kept or each.recipe.taught)]):
         recipe = trial.recipe
-        found = wanted(replace(recipe, compressor=None))
+        found = wanted(recipe.uncompressed)
         recipes += [replace(recipe, rewrites=(*recipe.rewrites, name)) for name in found]
     return recipes
 

@@ -7,7 +7,7 @@ half the channels is seldom half the time. A quantised network is measured quant
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import onnx_ir as ir
@@ -15,18 +15,15 @@ import onnx_ir as ir
 from lepton_ai.compress.slimming.allocation import SHARES, Width
 from lepton_ai.compress.slimming.removal import without_components
 from lepton_ai.engines.engine import EnginePlan
-from lepton_ai.graph.graph_report import NodeTime
 from lepton_ai.graph.onnx_file import save_graph
 from lepton_ai.measure.child import Child
+from lepton_ai.measure.profile import times_by_node
 from lepton_ai.model.signature import Arrays
 
 #: Calls that each profile is taken from.
 _CALLS = 10
 _PROFILE = "lepton_ai.measure.profile:kernel_times"
 _TIMEOUT = 240.0
-#: What a fused kernel is named after first.
-_PRODUCTS = frozenset({"Conv", "ConvTranspose", "Einsum", "GRU", "Gemm", "LSTM", "MatMul", "RNN"})
-
 #: Makes of a graph's file the one that is to be fast, in a folder: quantises it, or leaves it.
 Shipping = Callable[[Path, Path], Path]
 
@@ -60,6 +57,7 @@ def node_curves(
             known: dict[str, list[float]] = json.loads(kept.read_text(encoding="utf-8"))
             return known
         at_each = []
+        operators = {str(node.name): node.op_type for node in model.graph}
         settings = EnginePlan(threads=threads).to_json()
         with Child(folder / "log.txt", title=f"{engine}'s profiler") as child:
             for share in SHARES:
@@ -74,7 +72,7 @@ def node_curves(
                     _CALLS,
                     timeout=_TIMEOUT,
                 )
-                at_each.append(_by_node(model, kernels))
+                at_each.append(times_by_node(kernels, operators))
         curves = {name: [times.get(name, 0.0) for times in at_each] for name in at_each[0]}
         cache.mkdir(parents=True, exist_ok=True)
         partial = kept.with_suffix(".partial")
@@ -91,15 +89,3 @@ def evenly(model: ir.Model, widths: Sequence[Width], share: float) -> ir.Model:
         count = min([0, *width.steps()], key=lambda each: abs(each - wanted))
         gone += [int(one) for one in width.components[:count]]
     return without_components(model, gone)
-
-
-def _by_node(model: ir.Model, kernels: Sequence[NodeTime]) -> Mapping[str, float]:
-    """The time of each kernel, for one of its nodes: a product if there is one."""
-    operators = {str(node.name): node.op_type for node in model.graph}
-    times: dict[str, float] = {}
-    for kernel in kernels:
-        named = [name for name in kernel.nodes if name in operators]
-        product = [name for name in named if operators[name] in _PRODUCTS]
-        for name in (product or named)[:1]:
-            times[name] = times.get(name, 0.0) + kernel.milliseconds
-    return times

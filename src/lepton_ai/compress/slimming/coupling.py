@@ -10,6 +10,7 @@ and groups are no special cases).
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -119,7 +120,7 @@ class Components:
 
     def of(self, site: Site) -> Array:
         """The component of each index along an axis; none where it has no elements."""
-        places = self._places()
+        places = self._places
         if site not in places:
             return _NOTHING
         place = places[site]
@@ -139,6 +140,17 @@ class Components:
                 kinds.setdefault(sites[start:end].tobytes(), []).append(label)
         return [np.array(each, dtype=np.int64) for each in kinds.values()]
 
+    def touched(self, node: ir.Node) -> set[int]:
+        """A component of each axis that ``node`` reads or answers, weights left out."""
+        axes = [
+            self.of((value, axis))
+            for value in (*node.inputs, *node.outputs)
+            if value is not None and not value.is_initializer()
+            for axis in range(len(value.shape or ()))
+        ]
+        return {int(line[0]) for line in axes if len(line)}
+
+    @cached_property
     def _places(self) -> dict[Site, int]:
         return {site: place for place, site in enumerate(self.sites)}
 

@@ -190,16 +190,7 @@ def _widths(model: ir.Model, components: Components, calls: Iterable[Arrays]) ->
     touching: dict[int, list[str]] = {}
     of_component = {int(one): place for place, kind in enumerate(kinds) for one in kind}
     for node in model.graph:
-        labels = [
-            components.of((value, axis))[:1]
-            for value in (*node.inputs, *node.outputs)
-            if value is not None and not value.is_initializer()
-            for axis in range(len(value.shape or ()))
-        ]
-        places = {
-            of_component[int(one[0])] for one in labels if len(one) and int(one[0]) in of_component
-        }
-        for place in places:
+        for place in {of_component[one] for one in components.touched(node) & of_component.keys()}:
             touching.setdefault(place, []).append(str(node.name))
     widths = []
     for place, kind in enumerate(kinds):

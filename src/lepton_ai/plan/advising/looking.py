@@ -93,13 +93,7 @@ def _removable(model: ir.Model) -> set[str]:
     free = {int(one) for kind in components.widths() for one in kind}
     names = {name for block in blocks_of(model) for name in block.nodes}
     for node in model.graph:
-        sites = [
-            components.of((value, axis))[:1]
-            for value in (*node.inputs, *node.outputs)
-            if value is not None and not value.is_initializer()
-            for axis in range(len(value.shape or ()))
-        ]
-        if any(len(one) and int(one[0]) in free for one in sites):
+        if components.touched(node) & free:
             names.add(str(node.name))
     return names
 
