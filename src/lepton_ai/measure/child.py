@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -23,9 +24,12 @@ _LAST_WORDS_BYTES = 1 << 16
 
 
 class Child:
-    """One child process, started at once; use as a context manager."""
+    """One child process, started at once; use as a context manager.
 
-    def __init__(self, log: Path, *, title: str) -> None:
+    ``environment`` adds to the environment that it has of its parent.
+    """
+
+    def __init__(self, log: Path, *, title: str, environment: Mapping[str, str] = {}) -> None:
         self.title = title
         self._log = log
         ours, theirs = Pipe()
@@ -39,7 +43,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=sink,
-                env=_environment(),
+                env={**_environment(), **environment},
             )
         theirs.close()
         self._connection: Connection[Any, Any] = ours

@@ -14,7 +14,7 @@ _BY_AXIS = 13
 @operator("Relu")
 def relu(call: Call, x: Tensor) -> Tensor:
     """Nothing below zero."""
-    return call.xp.maximum(x, call.xp.scalar(0, x))
+    return call.xp.clip(x, 0, None)
 
 
 @operator("LeakyRelu")
@@ -73,7 +73,7 @@ def _decay(call: Call, x: Tensor) -> Tensor:
 @in_float32
 def sigmoid(call: Call, x: Tensor) -> Tensor:
     """``1 / (1 + exp(-x))``."""
-    return 1 / (1 + call.xp.exp(-x))
+    return call.xp.sigmoid(x)
 
 
 @operator("HardSigmoid")
@@ -91,7 +91,7 @@ def hard_swish(call: Call, x: Tensor) -> Tensor:
 
 
 def _between(call: Call, x: Tensor, low: float, high: float) -> Tensor:
-    return call.xp.minimum(call.xp.maximum(x, call.xp.scalar(low, x)), call.xp.scalar(high, x))
+    return call.xp.clip(x, low, high)
 
 
 @operator("Swish")
@@ -117,7 +117,7 @@ def gelu(call: Call, x: Tensor, *, approximate: str = "none") -> Tensor:
         return 0.5 * x * (1 + call.xp.tanh(inner))
     if approximate != "none":
         raise EngineError(f"approximate is 'none' or 'tanh', not {approximate!r}")
-    return 0.5 * x * (1 + call.xp.erf(x * math.sqrt(0.5)))
+    return call.xp.gelu(x)
 
 
 @operator("Mish")
@@ -154,9 +154,7 @@ def shrink(call: Call, x: Tensor, *, bias: float = 0.0, lambd: float = 0.5) -> T
 @in_float32
 def softmax(call: Call, x: Tensor, *, axis: int | None = None) -> Tensor:
     """Exponentials that add up to one along the axis."""
-    axes = _axes(call, x, axis)
-    powers = call.xp.exp(x - call.xp.max(x, axis=axes, keepdims=True))
-    return powers / call.xp.sum(powers, axis=axes, keepdims=True)
+    return call.xp.softmax(x, _axes(call, x, axis))
 
 
 @operator("LogSoftmax")

@@ -34,8 +34,15 @@ def conv(
 ) -> Tensor:
     """Cross-correlation of ``x`` [N, C, *spatial] with ``weight`` [M, C / group, *kernel]."""
     shape = windows(weight.shape[2:], strides, dilations)
-    y = _convolved(call.xp, x, weight, shape, shape.pads(x.shape[2:], pads, auto_pad), group)
-    return _biased(call.xp, y, bias)
+    return call.xp.convolve(
+        x,
+        weight,
+        bias,
+        strides=shape.strides,
+        pads=shape.pads(x.shape[2:], pads, auto_pad),
+        dilations=shape.dilations,
+        groups=group,
+    )
 
 
 @operator("ConvInteger")
@@ -97,11 +104,11 @@ def conv_transpose(
         cut = [span + more - stride for _, span, stride, more in axes]
     else:
         margins = shape.pads(sizes, pads, auto_pad)
-        return _biased(call.xp, transposed(call.xp, x, weight, shape, margins, extra, group), bias)
+        return call.xp.biased(transposed(call.xp, x, weight, shape, margins, extra, group), bias)
     more = 0 if auto_pad == "SAME_UPPER" else 1
     heads = [(max(total, 0) + more) // 2 for total in cut]
     margins = [(head, total - head) for head, total in zip(heads, cut, strict=True)]
-    return _biased(call.xp, transposed(call.xp, x, weight, shape, margins, extra, group), bias)
+    return call.xp.biased(transposed(call.xp, x, weight, shape, margins, extra, group), bias)
 
 
 @operator("DeformConv")
@@ -143,7 +150,7 @@ def deform_conv(
     columns = xp.reshape(columns, (batch, group, channels // group * taps, places))
     kernels = xp.reshape(weight, (1, group, outputs // group, channels // group * taps))
     y = xp.reshape(xp.matmul(kernels, columns), (batch, outputs, *counts))
-    return _biased(xp, y, bias)
+    return xp.biased(y, bias)
 
 
 @operator("Col2Im", host=("image_shape", "block_shape"))
@@ -202,7 +209,7 @@ def causal_conv_with_state(
     else:
         padded = xp.concat([past_state, x], axis=2)
     shape = windows(weight.shape[2:], None, None)
-    y = _biased(xp, _convolved(xp, padded, weight, shape, [(0, 0)], weight.shape[0]), bias)
+    y = xp.biased(_convolved(xp, padded, weight, shape, [(0, 0)], weight.shape[0]), bias)
     if activation in ("silu", "swish"):
         y = y / (1 + xp.exp(-y))
     elif activation != "none":
@@ -217,12 +224,6 @@ def _convolved(
     return xp.convolve(
         x, weight, strides=shape.strides, pads=pads, dilations=shape.dilations, groups=groups
     )
-
-
-def _biased(xp: Namespace, y: Tensor, bias: Tensor | None) -> Tensor:
-    if bias is None:
-        return y
-    return y + xp.reshape(bias, (1, -1, *[1] * (y.ndim - 2)))
 
 
 def _regular_places(shape: Windows, counts: Sequence[int], pads: Pads) -> np.ndarray[Any, Any]:

@@ -177,13 +177,9 @@ def clip(
     max: float | None = None,  # noqa: A002
 ) -> Tensor:
     """Bounded below and above; where the bounds cross, the upper one holds."""
-    if min is not None:
-        low = call.xp.scalar(min, x)
-    if max is not None:
-        high = call.xp.scalar(max, x)
-    if low is not None:
-        x = call.xp.maximum(x, low)
-    return x if high is None else call.xp.minimum(x, high)
+    low = low if min is None else min
+    high = high if max is None else max
+    return call.xp.clip(x, low, high)
 
 
 @operator("IsInf")

@@ -21,7 +21,8 @@ _TELL_SIZES = frozenset({"Shape", "Size", "Constant"})
 class Lifted:
     """The initialisers by name: float ``weights``, and ``constants``; ``statistics`` are weights.
 
-    Texts are in neither, nor are names that several subgraphs have: they are not one value.
+    A float without axes is a number of a formula, and as constant as an integer is. Texts are in
+    neither, nor are names that several subgraphs have: they are not one value.
     """
 
     weights: Mapping[str, np.ndarray[Any, Any]]
@@ -40,7 +41,7 @@ def lift(model: ir.Model) -> Lifted:
             if counts[name] > 1 or tensor is None or tensor.dtype == ir.DataType.STRING:
                 continue
             array = tensor.numpy()
-            if is_floating(array.dtype) and not reader.decides(value):
+            if is_floating(array.dtype) and array.ndim and not reader.decides(value):
                 weights[name] = array
                 if reader.is_statistic(value):
                     statistics.add(name)

@@ -27,9 +27,7 @@ INT32 = np.dtype(np.int32)
 #: The activation that a fused operator ends with, by its name and by how many numbers it takes.
 _ACTIVATIONS: dict[str, Callable[..., Tensor]] = {
     "": lambda call, x: x,
-    "Clip": lambda call, x, least, most: call.xp.minimum(
-        call.xp.maximum(x, call.xp.scalar(least, x)), call.xp.scalar(most, x)
-    ),
+    "Clip": lambda call, x, least, most: call.xp.clip(x, least, most),
     "HardSigmoid": lambda call, x, alpha, beta: hard_sigmoid(call, x, alpha=alpha, beta=beta),
     "LeakyRelu": lambda call, x, alpha: leaky_relu(call, x, alpha=alpha),
     "Relu": relu,

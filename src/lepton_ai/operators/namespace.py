@@ -5,6 +5,7 @@ that is not defined here is looked up there, so that ``xp.exp(x)`` is the librar
 standard lacks is listed below, and each library says how it does it.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -58,9 +59,53 @@ class Namespace(ABC):
             return self.from_host(np.arange(size, dtype=np.int64))
         return self.standard.arange(size)
 
-    def straight_through(self, exact: Tensor, rounded: Tensor) -> Tensor:
-        """``rounded``; where gradients flow, they flow as if it were ``exact``."""
-        return rounded
+    def clip(self, x: Tensor, low: Tensor | None, high: Tensor | None) -> Tensor:
+        """``x`` within bounds, which broadcast to it; where they cross, the upper one holds."""
+        bounds = [
+            one if one is None or self.owns(one) else self.scalar(one, x) for one in (low, high)
+        ]
+        if bounds[0] is not None:
+            x = self.standard.maximum(x, bounds[0])
+        return x if bounds[1] is None else self.standard.minimum(x, bounds[1])
+
+    def sigmoid(self, x: Tensor) -> Tensor:
+        """``1 / (1 + exp(-x))``."""
+        return 1 / (1 + self.standard.exp(-x))
+
+    def gelu(self, x: Tensor) -> Tensor:
+        """``x`` times the normal distribution at ``x``."""
+        return 0.5 * x * (1 + self.erf(x * math.sqrt(0.5)))
+
+    def softmax(self, x: Tensor, axes: tuple[int, ...]) -> Tensor:
+        """Exponentials that add up to one over ``axes`` together."""
+        powers = self.standard.exp(x - self.standard.max(x, axis=axes, keepdims=True))
+        return powers / self.standard.sum(powers, axis=axes, keepdims=True)
+
+    def layer_norm(
+        self, x: Tensor, scale: Tensor, bias: Tensor | None, axis: int, epsilon: float
+    ) -> Tensor:
+        """The axes from ``axis`` on with a mean of zero and a variance of one, then scaled."""
+        axes = tuple(range(axis % x.ndim, x.ndim))
+        apart = x - self.standard.mean(x, axis=axes, keepdims=True)
+        variance = self.standard.mean(apart * apart, axis=axes, keepdims=True)
+        y = apart / self.standard.sqrt(variance + epsilon) * scale
+        return y if bias is None else y + bias
+
+    def fake_quantize(
+        self, x: Tensor, scale: Tensor, zero: Tensor, axis: int, low: int, high: int
+    ) -> Tensor:
+        """``x`` at the nearest of ``(q - zero) * scale`` for the integers q of a range.
+
+        ``scale`` and ``zero`` have no axes, or are along ``axis`` of ``x``. Where gradients flow,
+        they pass as if nothing were rounded, and end where ``x`` is out of range.
+        """
+        spread = [-1 if place == axis % x.ndim else 1 for place in range(x.ndim)]
+        steps, offset = (
+            self.standard.reshape(self.cast(one, self.dtype_of(x)), spread if one.ndim else ())
+            for one in (scale, zero)
+        )
+        held = self.clip(x, (low - offset) * steps, (high - offset) * steps)
+        return self.standard.round(held / steps) * steps
 
     @abstractmethod
     def erf(self, x: Tensor) -> Tensor:
@@ -75,6 +120,7 @@ class Namespace(ABC):
         self,
         x: Tensor,
         weight: Tensor,
+        bias: Tensor | None = None,
         *,
         strides: Sequence[int],
         pads: Sequence[tuple[int, int]],
@@ -83,8 +129,14 @@ class Namespace(ABC):
     ) -> Tensor:
         """Cross-correlation: ``x`` [N, C, *spatial], ``weight`` [M, C / groups, *kernel].
 
-        ``pads`` are zeros before and after each spatial axis, never negative.
+        ``bias`` [M] is added. ``pads`` are zeros before and after each axis, never negative.
         """
+
+    def biased(self, y: Tensor, bias: Tensor | None) -> Tensor:
+        """``y`` [N, M, *spatial] with ``bias`` [M] added."""
+        if bias is None:
+            return y
+        return y + self.standard.reshape(bias, (1, -1, *[1] * (y.ndim - 2)))
 
     @abstractmethod
     def reduce_windows(

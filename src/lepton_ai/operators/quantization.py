@@ -53,7 +53,7 @@ def _small_float(
         wide = wide + xp.cast(zero, FLOAT32)
     if saturate:
         most = float(ml_dtypes.finfo(dtype).max)  # type: ignore[no-untyped-call]
-        wide = _between(call, wide, -most, most)
+        wide = xp.clip(wide, -most, most)
     return xp.cast(wide, dtype)
 
 
@@ -63,16 +63,12 @@ def to_integers(call: Call, ratio: Tensor, zero: Tensor | None, dtype: np.dtype[
     rounded = xp.round(xp.cast(ratio, FLOAT32) if is_narrow(xp.dtype_of(ratio)) else ratio)
     if zero is not None:
         rounded = rounded + xp.cast(zero, xp.dtype_of(rounded))
-    return xp.cast(_between(call, rounded, *limits), dtype)
+    return xp.cast(xp.clip(rounded, *limits), dtype)
 
 
 def _range(dtype: np.dtype[Any]) -> tuple[int, int]:
     limits = ml_dtypes.iinfo(dtype)  # type: ignore[no-untyped-call]
     return int(limits.min), int(limits.max)
-
-
-def _between(call: Call, x: Tensor, low: float, high: float) -> Tensor:
-    return call.xp.minimum(call.xp.maximum(x, call.xp.scalar(low, x)), call.xp.scalar(high, x))
 
 
 @operator("DequantizeLinear")
@@ -106,14 +102,10 @@ def fake_quantize(call: Call, x: Tensor, scale: Tensor, zero: Tensor, *, axis: i
 
     Gradients pass as if it were not rounded, and end where it is out of range.
     """
-    xp = call.xp
-    steps, offset = (spread_over(call, each, x, axis, 0) for each in (scale, zero))
-    low, high = _range(xp.dtype_of(zero))
-    offset = xp.cast(offset, xp.dtype_of(x))
-    least, most = ((xp.scalar(each, x) - offset) * steps for each in (low, high))
-    held = xp.minimum(xp.maximum(x, least), most)
-    rounded = xp.round(held / steps) * steps
-    return xp.straight_through(held, rounded)
+    low, high = _range(call.xp.dtype_of(zero))
+    if scale.shape == (1,):
+        scale, zero = (call.xp.reshape(each, ()) for each in (scale, zero))
+    return call.xp.fake_quantize(x, scale, zero, axis, low, high)
 
 
 @operator("DynamicQuantizeLinear")
@@ -129,7 +121,7 @@ def over_its_range(call: Call, x: Tensor, dtype: np.dtype[Any]) -> tuple[Tensor,
     least, most = xp.minimum(xp.min(x), nothing), xp.maximum(xp.max(x), nothing)
     width = most - least
     scale = xp.where(width == 0, xp.scalar(1, x), width / (high - low))
-    zero = xp.round(_between(call, low - least / scale, low, high))
+    zero = xp.round(xp.clip(low - least / scale, low, high))
     zero = xp.cast(zero, dtype)
     return to_integers(call, x / scale, zero, dtype), scale, zero
 

@@ -148,9 +148,8 @@ class Search:
         like = students.like(self._in_order(), self.trials)
         tried: list[tuple[Student, bool]] = []
         while like is not None and (student := students.following(tried)):
-            seconds = students.seconds_for(
-                self.job.budget.minutes * 60 * (_UNTIL_TAUGHT - self._share_gone())
-            )
+            left = self.job.budget.minutes * 60 * (_UNTIL_TAUGHT - self._share_gone())
+            seconds = students.seconds_for(student, left)
             recipe = replace(like, student=student, rewrites=(), kept=())
             if seconds is None:
                 why = "not tried: too few minutes are left to teach a thinner network"

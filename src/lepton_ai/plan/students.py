@@ -14,8 +14,9 @@ from lepton_ai.plan.trial import Trial
 #: Shares of the time, in percent: the first to aim at, that after one which kept the budget, and
 #: the one that is tried where half the time was too little.
 _FIRST, _FURTHER, _MILDER = 50, 65, 75
-#: The share of the time for teaching that the next student gets, and the fewest seconds.
-_NEXT_SHARE, _LEAST_SECONDS = 0.5, 45.0
+#: The shares of the time left for teaching that the first student gets, which has less to learn
+#: than those made of it, and that each of these gets; the fewest seconds.
+_FIRST_SHARE, _NEXT_SHARE, _LEAST_SECONDS = 0.3, 0.5, 45.0
 
 Student = tuple[int, ...]
 
@@ -30,11 +31,11 @@ def following(tried: Sequence[tuple[Student, bool]]) -> Student | None:
     return (_MILDER,) if last == (_FIRST,) else None
 
 
-def seconds_for(left: float) -> float | None:
-    """How much of the seconds that are left for teaching the next student gets, if it is enough."""
+def seconds_for(student: Student, left: float) -> float | None:
+    """How much of the seconds that are left for teaching ``student`` gets, if it is enough."""
     if left < _LEAST_SECONDS:
         return None
-    return max(_LEAST_SECONDS, left * _NEXT_SHARE)
+    return max(_LEAST_SECONDS, left * (_FIRST_SHARE if student == (_FIRST,) else _NEXT_SHARE))
 
 
 def like(best: Sequence[Trial], trials: Sequence[Trial]) -> Recipe | None:

@@ -104,6 +104,7 @@ class JaxNamespace(Namespace):
         self,
         x: Tensor,
         weight: Tensor,
+        bias: Tensor | None = None,
         *,
         strides: Sequence[int],
         pads: Sequence[tuple[int, int]],
@@ -112,7 +113,7 @@ class JaxNamespace(Namespace):
     ) -> Tensor:
         """XLA's convolution, whose default layout is ONNX's."""
         x, weight, summed = self._factors(x, weight)
-        return lax.conv_general_dilated(
+        y = lax.conv_general_dilated(
             x,
             weight,
             window_strides=tuple(strides),
@@ -121,6 +122,7 @@ class JaxNamespace(Namespace):
             feature_group_count=groups,
             preferred_element_type=summed,
         )
+        return self.biased(y, bias)
 
     def reduce_windows(
         self,

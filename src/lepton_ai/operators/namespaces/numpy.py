@@ -66,6 +66,7 @@ class NumpyNamespace(Namespace):
         self,
         x: Array,
         weight: Array,
+        bias: Array | None = None,
         *,
         strides: Sequence[int],
         pads: Sequence[tuple[int, int]],
@@ -78,8 +79,10 @@ class NumpyNamespace(Namespace):
         weight = _wide(weight)
         windows = _windows(padded, weight.shape[2:], strides, dilations)
         if weight.shape[1] == 1 and groups > 1:
-            return _depthwise(windows, weight, groups).astype(dtype, copy=False)
-        return _grouped(windows, weight, groups).astype(dtype, copy=False)
+            y = _depthwise(windows, weight, groups).astype(dtype, copy=False)
+        else:
+            y = _grouped(windows, weight, groups).astype(dtype, copy=False)
+        return np.asarray(self.biased(y, bias))
 
     def reduce_windows(
         self,

@@ -139,6 +139,52 @@ class TorchNamespace(Namespace):
         """The error function."""
         return torch.special.erf(x)
 
+    def clip(self, x: Tensor, low: Tensor | None, high: Tensor | None) -> Tensor:
+        """One kernel, and one for its gradient, where the bounds are numbers that are known."""
+        bounds = [self._number(one) for one in (low, high)]
+        if all(one is None for one in bounds):
+            return x
+        plain = all(one is None or isinstance(one, float | int) for one in bounds)
+        if not x.dtype.is_floating_point or not plain or any(one != one for one in bounds):
+            return super().clip(x, low, high)
+        least, most = bounds
+        if least is not None and most is not None and least <= most:
+            return functional.hardtanh(x, least, most)
+        return torch.relu(x) if bounds == [0, None] else torch.clamp(x, least, most)
+
+    def sigmoid(self, x: Tensor) -> Tensor:
+        """PyTorch's own kernel."""
+        return torch.sigmoid(x)
+
+    def gelu(self, x: Tensor) -> Tensor:
+        """PyTorch's own kernel."""
+        return functional.gelu(x)
+
+    def layer_norm(
+        self, x: Tensor, scale: Tensor, bias: Tensor | None, axis: int, epsilon: float
+    ) -> Tensor:
+        """PyTorch's own kernel where the scale has the shape that it wants."""
+        shape = x.shape[axis % x.ndim :]
+        if scale.shape != shape or (bias is not None and bias.shape != shape):
+            return super().layer_norm(x, scale, bias, axis, epsilon)
+        return functional.layer_norm(x, shape, scale, bias, epsilon)
+
+    def fake_quantize(
+        self, x: Tensor, scale: Tensor, zero: Tensor, axis: int, low: int, high: int
+    ) -> Tensor:
+        """PyTorch's own kernels, which know of float32 alone; the scale is not trained."""
+        exact, steps, whole = x.float(), scale.detach().float(), zero.to(torch.int32)
+        if scale.ndim == 0:
+            held = torch.fake_quantize_per_tensor_affine(exact, steps, whole, low, high)
+        else:
+            place = axis % x.ndim
+            held = torch.fake_quantize_per_channel_affine(exact, steps, whole, place, low, high)
+        return held.to(x.dtype)
+
+    def softmax(self, x: Tensor, axes: tuple[int, ...]) -> Tensor:
+        """PyTorch's own kernel where there is one axis."""
+        return torch.softmax(x, axes[0]) if len(axes) == 1 else super().softmax(x, axes)
+
     def take(self, x: Tensor, indices: Tensor, *, axis: int | None = None) -> Tensor:
         """The slices of ``x`` along ``axis`` that ``indices``, of one axis, name."""
         if axis is None:
@@ -159,10 +205,6 @@ class TorchNamespace(Namespace):
         a, b, back = self._factors(a, b)
         return back(torch.tensordot(a, b, dims=axes))
 
-    def straight_through(self, exact: Tensor, rounded: Tensor) -> Tensor:
-        """``rounded``, with the gradient of ``exact``."""
-        return exact + (rounded - exact).detach()
-
     def einsum(self, equation: str, *operands: Tensor) -> Tensor:
         """Einstein's summation."""
         *narrow, back = self._factors(*operands)
@@ -172,6 +214,7 @@ class TorchNamespace(Namespace):
         self,
         x: Tensor,
         weight: Tensor,
+        bias: Tensor | None = None,
         *,
         strides: Sequence[int],
         pads: Sequence[tuple[int, int]],
@@ -184,7 +227,8 @@ class TorchNamespace(Namespace):
         if not x.dtype.is_floating_point:  # sums of integers below 2**53 are exact
             wide = (x.double(), weight.double())
             options = {"strides": strides, "pads": pads, "dilations": dilations, "groups": groups}
-            return self.convolve(*wide, **options).to(x.dtype)  # type: ignore[arg-type]
+            y = self.convolve(*wide, **options).to(x.dtype)  # type: ignore[arg-type]
+            return self.biased(y, bias)
         if any(before is not after and before != after for before, after in pads):
             x = self.pad(x, [(0, 0), (0, 0), *pads], 0)
             pads = [(0, 0)] * len(pads)
@@ -192,16 +236,17 @@ class TorchNamespace(Namespace):
         if not (self.eager and groups > 1 and weight.shape[1] == 1):
             # Eager depthwise kernels are five times slower in bf16 than in fp32 (oneDNN, AMX).
             x, weight, back = self._factors(x, weight)
-        return back(
-            _CONVOLUTIONS[len(pads)](
-                x,
-                weight,
-                stride=tuple(strides),
-                padding=tuple(before for before, _ in pads),
-                dilation=tuple(dilations),
-                groups=groups,
-            )
+        within = bias if back is _same else None
+        y = _CONVOLUTIONS[len(pads)](
+            x,
+            weight,
+            within,
+            stride=tuple(strides),
+            padding=tuple(before for before, _ in pads),
+            dilation=tuple(dilations),
+            groups=groups,
         )
+        return y if within is not None else self.biased(back(y), bias)
 
     def reduce_windows(
         self,
@@ -311,6 +356,13 @@ class TorchNamespace(Namespace):
             lambda state: tuple(self._tensor(one) for one in body(state)),
             tuple(self._tensor(one) for one in carry),
         )
+
+    def _number(self, bound: Tensor | None) -> Any:
+        """The value of a bound that is known and no array, as one that is trained is not."""
+        if bound is None or not self.owns(bound):
+            return bound
+        known = self.eager and bound.ndim == 0 and not bound.requires_grad
+        return bound.item() if known and bound.device.type == "cpu" else bound
 
     def _tensor(self, value: Any) -> Tensor:
         return value if self.owns(value) else self.from_host(np.asarray(value))
