@@ -82,7 +82,9 @@ def _row(
     result = lepton.optimize(
         arguments.pop("model"),
         arguments.pop("data"),
-        budget=lepton.Budget(max_drop=chosen.max_drop, minutes=options.minutes),
+        budget=lepton.Budget(
+            max_drop=chosen.max_drop, max_size_mb=chosen.max_size_mb, minutes=options.minutes
+        ),
         **arguments,
         **_teaching(folder / chosen.train),
     )
@@ -233,7 +235,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cases", nargs="*", help=f"of {', '.join(NAMES)}; all by default")
     parser.add_argument("--prepare", type=Path, metavar="FOLDER", help="prepare there, and stop")
-    parser.add_argument("--minutes", type=float, default=20.0, help="the most for each search")
+    parser.add_argument("--minutes", type=float, default=30.0, help="the most for each search")
     parser.add_argument("--seconds", type=float, default=5.0, help="on the clock, each artifact")
     return parser.parse_args()
 

@@ -70,5 +70,6 @@ CASE = Case(
     model="model",
     data="data.csv",
     train="train.csv",
+    max_size_mb=11,
     columns={"text": "text", "label": "label"},
 )

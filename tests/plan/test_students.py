@@ -28,10 +28,11 @@ def test_what_kept_the_budget_is_thinned_further(tried, next_one):
     assert students.following(tried) == next_one
 
 
-def test_a_student_gets_half_of_what_is_left_if_that_is_enough():
-    assert students.seconds_for(600) == 300
-    assert students.seconds_for(60) == 45
-    assert students.seconds_for(20) is None
+def test_a_student_gets_its_share_of_what_is_left_if_that_is_enough():
+    assert students.seconds_for((50,), 600) == 180
+    assert students.seconds_for((50, 65), 600) == 300
+    assert students.seconds_for((75,), 60) == 45
+    assert students.seconds_for((50,), 20) is None
 
 
 def test_what_is_to_be_fast_is_made_as_the_fastest_in_an_engine_that_tells_its_times():

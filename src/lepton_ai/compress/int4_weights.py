@@ -40,10 +40,10 @@ class Int4Weights(Compressor):
             ModelError: the graph is too large, quantised already, or has no weights in floating
                 point.
         """
-        store_weights(self.name, source, target, _packed)
+        store_weights(self.name, source, target, packed)
 
 
-def _packed(values: np.ndarray[Any, Any]) -> Stored | None:
+def packed(values: np.ndarray[Any, Any]) -> Stored | None:
     """Two neighbours in each byte, the first in its lower half."""
     if values.ndim < 2 or values.size % _BLOCK or not np.isfinite(values).all():
         return None

@@ -64,7 +64,7 @@ def store_weights(name: str, source: Path, target: Path, store: Store) -> None:
         if stored is None:
             weights.append(weight)
         else:
-            arrays, widening = _spelled(weight.name, values.dtype, stored)
+            arrays, widening = spelled(weight.name, values.dtype, stored)
             weights += arrays
             nodes += widening
     if not nodes:
@@ -83,7 +83,7 @@ def store_weights(name: str, source: Path, target: Path, store: Store) -> None:
         publish(done, target)
 
 
-def _spelled(
+def spelled(
     name: str, kind: np.dtype[Any], stored: Stored
 ) -> tuple[list[onnx.TensorProto], list[onnx.NodeProto]]:
     """The arrays as weights, and the nodes, the last of which gives the weight ``name``."""

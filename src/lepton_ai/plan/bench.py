@@ -173,7 +173,7 @@ class Bench:
 def _should_be_equal(recipe: Recipe) -> bool:
     """Rewrites and engines in fp32 may change the order of additions, and nothing else."""
     exact = recipe.compressor is None and recipe.plan.precision == "fp32"
-    return exact and not recipe.student
+    return exact and not recipe.student and not recipe.small_tables
 
 
 def slower_than(ratio: float, best: Trial) -> str:

@@ -32,6 +32,14 @@ def put_back(name: str, source: str, target: str, quantised: str, nodes: Sequenc
     finish(Path(target))
 
 
+def store_tables(name: str, source: str, target: str) -> None:
+    """The graph ``source``, the tables that rows are looked up in stored in 4 bits."""
+    from lepton_ai.compress.int4_tables import store_tables as store_tables_in
+
+    store_tables_in(name, Path(source), Path(target))
+    finish(Path(target))
+
+
 def sensitivity(source: str, quantised: str, calibration: str) -> list[tuple[str, float]]:
     """The nodes of a quantised graph with the noise that each alone makes, greatest first."""
     from lepton_ai.compress.sensitivity import sensitivity as noise_of_nodes

@@ -51,6 +51,9 @@ class Graphs:
 
     def _path(self, recipe: Recipe) -> Path:
         """The graph of ``recipe`` before anything is done to it for one engine alone."""
+        if recipe.small_tables:
+            larger = self._path(replace(recipe, small_tables=False))
+            return self._make(recipe.graph_key, f"{_PROCESS}:store_tables", "int4-tables", larger)
         path = self._rewrite(recipe)
         if recipe.compressor is None:
             return path
@@ -166,7 +169,7 @@ class Graphs:
 
     def idle(self, recipe: Recipe) -> str | None:
         """The last rewrite of a recipe that has no other step, if it found nothing to do."""
-        if recipe.compressor is not None or not recipe.rewrites:
+        if recipe != recipe.uncompressed or not recipe.rewrites:
             return None
         self.path(recipe)
         done = self.rewritten(recipe)
@@ -174,7 +177,7 @@ class Graphs:
 
     def rewritten(self, recipe: Recipe) -> dict[str, Any] | None:
         """What the last rewrite of ``recipe`` did, from the journal; ``None`` if it has none."""
-        if recipe.compressor is not None or not recipe.rewrites:
+        if recipe != recipe.uncompressed or not recipe.rewrites:
             return None
         return self._job.journal.trial(f"rewrite:{recipe.graph_key}")
 

@@ -16,7 +16,8 @@ class Recipe:
     ``student`` says that it is made not of the original but of a network that was thinned and
     taught by it: the shares of the time that were aimed at, in percent. ``kept`` are the nodes that
     the compressor leaves in floating point; ``taught`` says that its result was trained with its
-    rounding in place. The forms follow: thinning, rewrites and the compressor
+    rounding in place; ``small_tables``, that what rows are looked up in is stored in 4 bits. The
+    forms follow: thinning, rewrites and the compressor
     take a graph and give a graph; the engine takes a graph and gives an executable.
     """
 
@@ -27,11 +28,12 @@ class Recipe:
     compressor: str | None = None
     kept: tuple[str, ...] = ()
     taught: bool = False
+    small_tables: bool = False
 
     @property
     def uncompressed(self) -> "Recipe":
         """The recipe of the graph that the compressor takes."""
-        return replace(self, compressor=None, kept=(), taught=False)
+        return replace(self, compressor=None, kept=(), taught=False, small_tables=False)
 
     @property
     def name(self) -> str:
@@ -43,6 +45,7 @@ class Recipe:
             form += f" but {len(self.kept)} node" + "s" * (len(self.kept) > 1)
         if self.taught:
             form += " taught"
+        form += " + int4 tables" if self.small_tables else ""
         slim = (f"slim {'·'.join(map(str, self.student))} %",) if self.student else ()
         return " · ".join((*slim, *self.rewrites, form, self.engine, *self.plan.words))
 
@@ -57,6 +60,7 @@ class Recipe:
         kept = hashlib.sha256("\0".join(self.kept).encode()).hexdigest()[:8]
         form = f"{self.compressor or 'plain'}{f'-but-{kept}' if self.kept else ''}"
         form += "-taught" if self.taught else ""
+        form += "-tables" if self.small_tables else ""
         return "+".join((*self.origin, *self.rewrites, form))
 
     @property
@@ -72,6 +76,7 @@ class Recipe:
             "compressor": self.compressor,
             "kept": list(self.kept),
             "taught": self.taught,
+            "small_tables": self.small_tables,
             "engine": self.engine,
             "plan": self.plan.to_json(),
         }
@@ -87,4 +92,5 @@ class Recipe:
             compressor=record["compressor"],
             kept=tuple(record.get("kept", ())),
             taught=record.get("taught", False),
+            small_tables=record.get("small_tables", False),
         )

@@ -61,6 +61,7 @@ class Search:
             ("rewrites of one engine", _UNTIL_TRIALS_END, self._for_one_engine),
             ("rewrites together", _UNTIL_TRIALS_END, lambda: space.combined(self.trials)),
             ("students", _UNTIL_PLANS_END, self._students),
+            ("smaller tables", _UNTIL_PLANS_END, self._with_small_tables),
             ("plans", _UNTIL_PLANS_END, self._planned_anew),
         ]
         for name, until, recipes in stages:
@@ -162,7 +163,7 @@ class Search:
                 return
             yield from space.of_student(student, self.trials)
             yield from self._mended_of(self._of(student), _UNTIL_PLANS_END)
-            tried.append((student, any(keeps_budget(t, self.job) for t in self._of(student))))
+            tried.append((student, any(answers_well(t, self.job) for t in self._of(student))))
 
     def _of(self, student: Student) -> list[Trial]:
         return [trial for trial in self.trials if trial.recipe.student == student]
@@ -184,6 +185,13 @@ class Search:
         best = best_of(self.trials, self.job)
         slower = best is not None and best.ratio is not None and trial.ratio > best.ratio
         return None if slower else False
+
+    def _with_small_tables(self) -> list[Recipe]:
+        """What would keep the budget if it were not too large."""
+        most = self.job.budget.max_size_mb
+        if most is None:
+            return []
+        return space.with_small_tables([t for t in self.trials if answers_well(t, self.job)], most)
 
     def _for_one_engine(self) -> list[Recipe]:
         try:
@@ -230,14 +238,19 @@ class Search:
 def keeps_budget(trial: Trial, job: Job) -> bool:
     """Whether a trial is likely to keep every bound except time, which the order takes care of."""
     budget, measured = job.budget, trial.measurement
-    if trial.verdict != CANDIDATE or measured is None or trial.likely_bound is None:
-        return False
-    if not trial.equal and trial.likely_bound > budget.max_drop:
+    if measured is None or not answers_well(trial, job):
         return False
     if budget.max_size_mb is not None and measured.bytes_on_disk > budget.max_size_mb * 1e6:
         return False
     memory = measured.peak_memory_mb
     return budget.max_memory_mb is None or (memory is not None and memory <= budget.max_memory_mb)
+
+
+def answers_well(trial: Trial, job: Job) -> bool:
+    """Whether a trial is likely to keep the bound on the drop; its size and memory do not count."""
+    if trial.verdict != CANDIDATE or trial.likely_bound is None:
+        return False
+    return trial.equal or trial.likely_bound <= job.budget.max_drop
 
 
 def in_order(trials: Sequence[Trial], job: Job) -> list[Trial]:

@@ -17,6 +17,8 @@ _NOISE = 1.05
 _PLANNED_ANEW = 3
 #: How many forms of a student are tried, and how much slower than the fastest they may be.
 _OF_A_STUDENT, _MUCH_SLOWER = 6, 2.0
+#: How many recipes are made smaller.
+_SMALLER = 6
 #: Rewrites that a student was made from.
 _MADE_ALREADY = frozenset({STANDARD})
 
@@ -144,6 +146,18 @@ def compressed(
         for name in names
         for precision in engines.get(name)().precisions()
     ]
+
+
+def with_small_tables(trials: Sequence[Trial], megabytes: float) -> list[Recipe]:
+    """The fastest of ``trials`` that are larger than that, with their tables stored smaller."""
+    larger = [
+        trial.recipe
+        for trial in sorted(trials, key=lambda each: each.slowness)
+        if trial.measurement is not None
+        and trial.measurement.bytes_on_disk > megabytes * 1e6
+        and trial.recipe.compressor not in storages.names()
+    ]
+    return [replace(recipe, small_tables=True) for recipe in larger[:_SMALLER]]
 
 
 def of_student(student: tuple[int, ...], trials: Sequence[Trial]) -> list[Recipe]:
