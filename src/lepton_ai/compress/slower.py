@@ -5,10 +5,12 @@ it are missing or do not fuse. An engine's own profiler is asked about both grap
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
 
+from lepton_ai.compress.int8_costs import reasons
 from lepton_ai.compress.rounded import Rounded
 from lepton_ai.graph.graph_report import NodeTime
 from lepton_ai.measure.profile import times_by_node
@@ -20,10 +22,16 @@ _NOISE = 1.1
 Profiled = Callable[[Path], Sequence[NodeTime]]
 
 
-def slower_nodes(
-    plain: Path, quantised: Path, shipped: Path, profiled: Profiled
-) -> list[tuple[str, float]]:
-    """Nodes that take longer in ``quantised``, with the milliseconds that each loses, most first.
+@dataclass(frozen=True, kw_only=True)
+class Slower:
+    """The nodes that take longer in int8, with the milliseconds each loses, most first; and why."""
+
+    nodes: list[tuple[str, float]]
+    reasons: list[str]
+
+
+def slower_nodes(plain: Path, quantised: Path, shipped: Path, profiled: Profiled) -> Slower:
+    """Which nodes take longer in ``quantised``, and what its time goes to.
 
     ``plain`` is as :func:`~lepton_ai.compress.graph_file.prepare` makes it, which ``quantised`` was
     made of; ``shipped`` is the form of ``quantised`` that the engine gets.
@@ -32,14 +40,18 @@ def slower_nodes(
         EngineError: the engine does not tell its times, or refuses a graph.
     """
     exact, rounded = onnx.load(plain), onnx.load(quantised)
+    form, kernels = onnx.load(shipped), profiled(shipped)
     before = times_of(exact, exact, profiled(plain))
-    after = times_of(exact, onnx.load(shipped), profiled(shipped))
+    after = times_of(exact, form, kernels)
     found = [
         (name, after[name] - before.get(name, 0.0))
         for name in Rounded(exact, rounded).names
         if after.get(name, 0.0) > before.get(name, 0.0) * _NOISE
     ]
-    return sorted(found, key=lambda pair: -pair[1])
+    return Slower(
+        nodes=sorted(found, key=lambda pair: -pair[1]),
+        reasons=reasons(exact, before, after, kernels, _beside(form, _names(exact))),
+    )
 
 
 def times_of(
@@ -50,7 +62,11 @@ def times_of(
     A kernel that only rounds or widens is counted to the node that reads what it makes.
     """
     operators = {node.name: node.op_type for node in exact.graph.node}
-    return times_by_node(kernels, operators, _beside(model, frozenset(operators)))
+    return times_by_node(kernels, operators, _beside(model, _names(exact)))
+
+
+def _names(model: onnx.ModelProto) -> frozenset[str]:
+    return frozenset(node.name for node in model.graph.node)
 
 
 def _beside(model: onnx.ModelProto, known: frozenset[str]) -> dict[str, str]:

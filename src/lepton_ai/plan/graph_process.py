@@ -2,7 +2,9 @@
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from lepton_ai.compress.compressor import named_compressor, storages
 from lepton_ai.compress.finish import finish
@@ -49,8 +51,11 @@ def sensitivity(source: str, quantised: str, calibration: str) -> list[tuple[str
 
 def slower(
     source: str, quantised: str, shipped: str, calibration: str, engine: str, threads: int
-) -> list[tuple[str, float]]:
-    """The nodes of a quantised graph that take ``engine`` longer than in floating point."""
+) -> dict[str, Any]:
+    """The ``nodes`` of a quantised graph that take ``engine`` longer than in floating point.
+
+    With the ``reasons``.
+    """
     from lepton_ai.compress.graph_file import prepare
     from lepton_ai.compress.slower import slower_nodes
 
@@ -62,4 +67,4 @@ def slower(
 
     with tempfile.TemporaryDirectory(prefix="lepton-slower-") as folder:
         plain = prepare(Path(source), Path(folder))
-        return slower_nodes(plain, Path(quantised), Path(shipped), profiled)
+        return asdict(slower_nodes(plain, Path(quantised), Path(shipped), profiled))

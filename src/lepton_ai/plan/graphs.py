@@ -120,8 +120,10 @@ class Graphs:
             self._job.journal.record_trial(key, known)
         return [(name, noise) for name, noise in known["noise"]]
 
-    def slower(self, recipe: Recipe) -> tuple[str, ...]:
+    def slower(self, recipe: Recipe) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The nodes of ``recipe`` that take its engine longer than in floating point, worst first.
+
+        And what makes it slow, in words.
 
         Raises:
             EngineError: the engine does not tell.
@@ -143,9 +145,9 @@ class Graphs:
                     recipe.plan.threads,
                     timeout=self._timeout,
                 )
-            known = {"nodes": [name for name, _ in found]}
+            known = {"nodes": [name for name, _ in found["nodes"]], "why": found["reasons"]}
             self._job.journal.record_trial(key, known)
-        return tuple(known["nodes"])
+        return tuple(known["nodes"]), tuple(known.get("why", ()))
 
     def noise(self, recipe: Recipe, seconds: float) -> dict[str, Any]:
         """What int8 disturbs in the compressed graph of ``recipe``: ``whole``, and ``nodes``.

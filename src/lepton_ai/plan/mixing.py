@@ -17,6 +17,8 @@ from lepton_ai.plan.trial import FAILED, Trial
 _MOST_SHARE = 0.5
 #: How exactly the fewest are looked for, as a share of their number.
 _EXACT = 0.15
+#: The share of floating point's time that int8 is expected to stay below.
+_WORTH_IT = 0.75
 #: Nodes that are named where a graph is said to suffer.
 _MOST_NAMED = 3
 
@@ -68,6 +70,14 @@ def in_int8(trials: Sequence[Trial]) -> list[Recipe]:
         if engines.get(recipe.engine)().tells_times:
             fastest.setdefault(recipe.engine, trial)
     return [trial.recipe for trial in fastest.values()]
+
+
+def disappoints(recipe: Recipe, trials: Sequence[Trial]) -> bool:
+    """Whether ``recipe``, in int8, is hardly faster than floating point in its engine."""
+    same = [trial for trial in trials if trial.recipe.engine == recipe.engine]
+    mine = min((t.slowness for t in same if t.recipe == recipe), default=math.inf)
+    exact = (t.slowness for t in same if t.recipe.compressor is None and not t.recipe.student)
+    return mine > _WORTH_IT * min(exact, default=math.inf)
 
 
 def without_slower(recipe: Recipe, nodes: Sequence[str]) -> list[Recipe]:

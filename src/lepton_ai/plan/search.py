@@ -88,9 +88,12 @@ class Search:
             if self._share_gone() > _UNTIL_TRIALS_END:
                 return
             try:
-                nodes = self.bench.graphs.slower(recipe)
+                nodes, why = self.bench.graphs.slower(recipe)
             except (LeptonError, OSError):  # no profile of this graph; the rest can go on
                 continue
+            if why and mixing.disappoints(recipe, self.trials):
+                words = f"of its time in {recipe.engine}, {' and '.join(why)}"
+                self._say([trial for trial in self.trials if trial.recipe == recipe], words)
             yield from mixing.without_slower(recipe, nodes)
 
     def _mended(self) -> Iterator[Recipe]:
@@ -170,10 +173,15 @@ class Search:
 
     def _explain(self, recipe: Recipe, words: str) -> None:
         """Say of every trial of this graph that was rejected what it suffers from."""
+        same = [trial for trial in self.trials if trial.recipe.graph_key == recipe.graph_key]
+        suffers = [t for t in same if t.verdict == REJECTED and t.ratio is not None]
+        self._say(suffers, words)
+
+    def _say(self, trials: Sequence[Trial], words: str) -> None:
+        """Add ``words`` to what was said of ``trials``."""
         for place, trial in enumerate(self.trials):
-            same = trial.recipe.graph_key == recipe.graph_key
-            if same and trial.verdict == REJECTED and trial.ratio is not None:
-                self.trials[place] = trial.judged(REJECTED, f"{trial.why}; {words}")
+            if trial in trials:
+                self.trials[place] = trial.judged(trial.verdict, f"{trial.why}; {words}")
 
     def _outcome(self, recipe: Recipe) -> bool | None:
         """Whether a recipe keeps the budget; nothing if more nodes in fp32 would be of no use."""
