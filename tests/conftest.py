@@ -115,7 +115,7 @@ def digits_bundle(
 ) -> Path:
     """The digits model as ``lepton optimize`` ships it; copy it before changing it."""
     bundle = tmp_path_factory.mktemp("shipped") / "digits.lepton"
-    words = ["optimize", "model.onnx", "--data", "val.npz", "--minutes", "5", "-o", str(bundle)]
+    words = ["optimize", "model.onnx", "--data", "val.npz", "--minutes", "1.5", "-o", str(bundle)]
     done = subprocess.run(
         [str(lepton_command), *words], cwd=digits, capture_output=True, text=True, timeout=PATIENCE
     )

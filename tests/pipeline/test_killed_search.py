@@ -24,7 +24,7 @@ def search(digits, lepton_command, tmp_path):
     def start() -> subprocess.Popen[bytes]:
         with log.open("wb") as sink:
             return subprocess.Popen(
-                [str(lepton_command), *words, "--minutes", "5", "-o", "out/digits.lepton"],
+                [str(lepton_command), *words, "--minutes", "1.5", "-o", "out/digits.lepton"],
                 cwd=tmp_path,
                 env=environment,
                 stdout=subprocess.DEVNULL,

@@ -90,7 +90,7 @@ def _teach(model: onnx.ModelProto, x: np.ndarray, labels: np.ndarray) -> None:
 def search(folder: Path, activation: str, engines: list[str]) -> list[dict]:
     """The static int8 graphs that were tried for a network."""
     path, data = network(folder, activation)
-    budget = Budget(max_drop=MAX_DROP, minutes=4)
+    budget = Budget(max_drop=MAX_DROP, minutes=2)
     result = lepton_ai.optimize(path, data, budget=budget, engines=engines)
     assert result.status == "MET"
     tried = [trial for trial in result.tried if "int8-static" in trial["name"]]

@@ -20,7 +20,7 @@ QUICK = 1.0
 @pytest.fixture(scope="module")
 def result(digits):
     """The digits, searched as ``digits_bundle`` is: whichever comes second finds the journal."""
-    return lepton_ai.optimize(digits / "model.onnx", digits / "val.npz", budget=Budget(minutes=5))
+    return lepton_ai.optimize(digits / "model.onnx", digits / "val.npz", budget=Budget(minutes=1.5))
 
 
 def test_what_ships_is_not_slower_than_any_plain_engine(result):
@@ -66,7 +66,7 @@ def test_the_drop_is_what_the_artifact_loses(result, digits, tmp_path):
 
 
 def test_a_bound_that_nothing_can_keep_is_missed_and_the_closest_is_saved(digits, lepton, tmp_path):
-    words = ["--max-latency-ms", "0.0000001", "--minutes", "5", "-o", "out.lepton", "--json"]
+    words = ["--max-latency-ms", "0.0000001", "--minutes", "1.5", "-o", "out.lepton", "--json"]
     done = lepton("optimize", digits / "model.onnx", "--data", digits / "val.npz", *words)
     assert done.returncode == 3, done.stderr
     record = json.loads(done.stdout)
@@ -80,7 +80,7 @@ def test_a_bound_on_size_ships_a_smaller_artifact_in_the_engine_asked_for(digits
     result = lepton_ai.optimize(
         digits / "model.onnx",
         digits / "val.npz",
-        budget=Budget(minutes=5, max_size_mb=0.7 * size, max_drop=0.03),
+        budget=Budget(minutes=1.5, max_size_mb=0.7 * size, max_drop=0.03),
         engines=["openvino"],
     )
     assert result.status == "MET", result.why
@@ -173,7 +173,7 @@ def test_a_script_without_a_main_guard(digits, tmp_path):
         "import lepton_ai\n"
         "print('once')\n"
         f"r = lepton_ai.optimize({str(digits / 'model.onnx')!r}, {str(digits / 'val.npz')!r},\n"
-        "    budget=lepton_ai.Budget(minutes=5))\n"
+        "    budget=lepton_ai.Budget(minutes=1.5))\n"
         "print(r.status)\n"
     )
     done = subprocess.run(
