@@ -136,3 +136,59 @@ def test_probabilities_are_compared_as_such():
     near = torch.softmax(torch.log(wanted) + 0.01, dim=1)
     assert float(answer_loss(wanted, wanted)) == pytest.approx(0, abs=1e-6)
     assert float(answer_loss(near, wanted)) < float(answer_loss(wanted.flip(1), wanted)) / 10
+
+
+@pytest.mark.parametrize(("right", "counts"), [(0.9, True), (0.2, False)])
+def test_labels_count_where_the_teacher_has_most_of_them_right(tmp_path, right, counts):
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(400, 6)).astype(np.float32)
+    teacher = network(16)
+    with torch.no_grad():
+        classes = GraphModule(teacher)(torch.from_numpy(x))[0].argmax(1).numpy()
+    wrong = (classes + rng.integers(1, 5, size=400)) % 5
+    labels = np.where(rng.random(400) < right, classes, wrong)
+    calls = ({"x": row[None]} for row in x)
+    lessons = Lessons.write(tmp_path / "labelled", calls, labels=labels.tolist())
+    losses = []
+    for each in (lessons, Lessons.write(tmp_path / "bare", ({"x": row[None]} for row in x))):
+        config = DistilConfig(steps=1, batch=32, features=False)
+        losses.append(Distilling(teacher, network(4, seed=1), each, config).advance(1))
+    assert (losses[0] > losses[1] * 1.01) == counts
+
+
+def normal(path: Path, calls: int, seed: int) -> Lessons:
+    rng = np.random.default_rng(seed)
+    rows = (rng.normal(size=(1, 6)).astype(np.float32) for _ in range(calls))
+    return Lessons.write(path, ({"x": row} for row in rows))
+
+
+@pytest.mark.parametrize(("taught", "ends_early"), [(4, True), (2000, False)])
+def test_teaching_ends_where_what_is_held_out_gets_no_better(tmp_path, taught, ends_early):
+    """Four samples are learnt by heart; two thousand go on to help."""
+    config = DistilConfig(steps=400, batch=4, learning_rate=1e-2, features=False)
+    lessons = normal(tmp_path / "taught", taught, 5)
+    distilling = Distilling(network(16), network(16, seed=1), lessons, config)
+    distilling.watch(normal(tmp_path / "held out", 64, 6))
+    distilling.advance(400)
+    assert (distilling.steps < 400) == ends_early
+    assert distilling.step == distilling.steps
+
+
+def test_what_was_seen_is_known_again_after_a_checkpoint(tmp_path):
+    config = DistilConfig(steps=400, batch=4, learning_rate=1e-2, features=False)
+    lessons, held_out = normal(tmp_path / "taught", 4, 5), normal(tmp_path / "held out", 64, 6)
+
+    def begun() -> Distilling:
+        distilling = Distilling(network(16), network(16, seed=1), lessons, config)
+        distilling.watch(held_out)
+        return distilling
+
+    whole, first, second = begun(), begun(), begun()
+    whole.advance(400)
+    first.advance(90)
+    first.save(tmp_path / "checkpoint")
+    second.resume(tmp_path / "checkpoint")
+    second.advance(400)
+    assert second.steps == whole.steps
+    for name, array in weights(whole).items():
+        np.testing.assert_array_equal(array, weights(second)[name])

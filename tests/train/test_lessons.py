@@ -31,6 +31,14 @@ def test_what_is_read_is_what_was_written(tmp_path):
         np.testing.assert_array_equal(batch["x"], held[int(batch["number"][0, 0])])
 
 
+def test_each_call_keeps_its_class(tmp_path):
+    lessons = Lessons.write(tmp_path / "lessons", calls([4, 7, 4, 4]), labels=[0, 10, 20, 30])
+    for pick, _ in zip(lessons.order(2, seed=0), range(4), strict=False):
+        numbers = lessons.read(pick)["number"].reshape(-1)
+        np.testing.assert_array_equal(lessons.labels(pick), numbers * 10)
+    assert Lessons.write(tmp_path / "unlabelled", calls([4])).labels((0, np.array([0]))) is None
+
+
 def test_the_same_seed_gives_the_same_batches(tmp_path):
     lessons = Lessons.write(tmp_path / "lessons", calls([4] * 9))
     again = Lessons(tmp_path / "lessons")

@@ -15,7 +15,7 @@ from typing import Any
 
 from lepton_ai.errors import MissingExtraError, ModelError
 from lepton_ai.measure.child import Child
-from lepton_ai.plan.job import Event, Job
+from lepton_ai.plan.job import Event, Job, Teaching
 
 _PROCESS = "lepton_ai.plan.teaching_process"
 _STAGE = "teaching"
@@ -31,6 +31,8 @@ _TIMEOUT = 900.0
 #: A machine may be busier than it was when the schedule was decided. So much longer than it was to
 #: take it may take, and then ends after this part of what was done.
 _LATE, _LAST_PART = 1.2, 10
+#: Samples that are asked, while a student is taught, whether it still gets better.
+_HELD_OUT = 128
 #: What the names of instruction sets that multiply in bf16 hold.
 _BF16 = "bf16"
 #: Threads that wait for one another by spinning take ten times as long where others work as well.
@@ -75,7 +77,8 @@ class Classroom:
         with Child(log, title=_STAGE, environment=_PATIENT) as child:
             config = self._schedule(child, key, words, seconds, rates, least_steps)
             checkpoint = str(self._folder.parent / f"{key}.checkpoint")
-            child.call(f"{_PROCESS}:begin", *words, config, checkpoint, timeout=_TIMEOUT)
+            given = *words, config, checkpoint, str(self._held_out())
+            child.call(f"{_PROCESS}:begin", *given, timeout=_TIMEOUT)
             self._advance(child, key, checkpoint, seconds)
             partial = self._folder / f".{key}.{os.getpid()}.partial"
             shutil.rmtree(partial, ignore_errors=True)
@@ -99,15 +102,22 @@ class Classroom:
                 child.call(f"{_PROCESS}:end_after", done // _LAST_PART, timeout=_TIMEOUT)
 
     def _lessons(self) -> Path:
+        return self._kept("lessons", self._job.teaching)
+
+    def _held_out(self) -> Path:
+        """Samples that a result is chosen by: a student is not taught with them, but watched."""
+        tune = self._job.split.tune[:_HELD_OUT]
+        return self._kept("held-out", Teaching(samples=self._job.samples, indices=tune))
+
+    def _kept(self, name: str, teaching: Teaching) -> Path:
         from lepton_ai.train.lessons import Lessons
 
-        folder = self._folder.parent / "lessons"
+        folder = self._folder.parent / name
         if not folder.exists():
-            partial = folder.with_name(f".lessons.{os.getpid()}.partial")
+            partial = folder.with_name(f".{name}.{os.getpid()}.partial")
             shutil.rmtree(partial, ignore_errors=True)
-            teaching = self._job.teaching
             indices = [int(index) for index in teaching.indices]
-            Lessons.write(partial, teaching.samples.calls(indices))
+            Lessons.write(partial, teaching.samples.calls(indices), teaching.classes())
             partial.replace(folder)
         return folder
 

@@ -34,6 +34,15 @@ class Teaching:
     samples: Samples
     indices: Array
 
+    def classes(self) -> list[int] | None:
+        """The class of each sample that a call of its own has; nothing where that is not known."""
+        labels = self.samples.labels
+        if labels is None or self.samples.per_call != 1:
+            return None
+        labels = labels[self.indices]
+        flat = labels.ndim == 1 or labels.shape[1:] == (1,)
+        return labels.reshape(-1).tolist() if flat and labels.dtype.kind in "iu" else None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Job:

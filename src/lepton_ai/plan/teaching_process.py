@@ -77,10 +77,16 @@ def best_rate(
 
 
 def begin(
-    teacher: str, student: str, lessons: str, config: Mapping[str, Any], checkpoint: str
+    teacher: str,
+    student: str,
+    lessons: str,
+    config: Mapping[str, Any],
+    checkpoint: str,
+    held_out: str,
 ) -> None:
     """Get ready to teach, from where a checkpoint left off if there is one."""
     distilling = _begun(teacher, student, lessons, DistilConfig(**config))
+    distilling.watch(Lessons(Path(held_out)))
     if Path(checkpoint).exists():
         distilling.resume(Path(checkpoint))
     _held["it"] = distilling

@@ -4,12 +4,14 @@ Both are graphs. The loss has up to three parts, each a share of what the teache
 by, so that none needs a weight of its own: what the answers differ by; for answers that are scores
 of classes, the Kullback-Leibler divergence at a temperature (Hinton et al. 2015, arXiv:1503.02531);
 and what values between the layers differ by, through a learned projection where the student's are
-narrower (FitNets, Romero et al. 2014, arXiv:1412.6550).
+narrower (FitNets, Romero et al. 2014, arXiv:1412.6550). Where the lessons have labels, and they are
+what the teacher's scores are about, their cross entropy is added.
 """
 
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ import torch
 from torch.nn import functional
 
 from lepton_ai.errors import ModelError
-from lepton_ai.model.signature import Arrays
+from lepton_ai.model.signature import Array, Arrays
 from lepton_ai.operators.dtypes import is_floating
 from lepton_ai.operators.module import GraphModule
 from lepton_ai.train.lessons import Lessons
@@ -31,6 +33,12 @@ MOST_FEATURES = 6
 #: Operators whose answers are worth comparing: what a layer or a block ends with.
 _ENDS = frozenset({"Add", "Conv", "Gemm", "LayerNormalization", "MatMul"})
 _LEAST_VARIANCE = 1e-12
+#: How often in a schedule lessons that are held out are asked; how many times in a row they may get
+#: no better; what part of the steps that are done is taken to end.
+_LOOKS, _PATIENCE, _NO_BETTER, _LAST_PART = 20, 5, 0.99, 10
+#: What the labels weigh beside the teacher's own answers; batches on which it is asked whether they
+#: are classes of those, and the share that then has to be answered rightly.
+_LABELS_WEIGH, _ASKED, _ANSWERED = 0.5, 4, 0.5
 #: Calls on which batches are compared with calls one by one.
 _CALLS_JOINED = 2
 _JOINED_RTOL = 1e-3
@@ -84,7 +92,11 @@ class Distilling:
         self._feed_names = self._student.input_names
         self._order = lessons.order(config.batch, seed=config.seed, joined=self._joined)
         self._heads = self._projections()
+        self._labelled = self._labelled_answer()
         self._trained = torch.nn.ModuleDict({"student": self._student, "heads": self._heads})
+        self._held_out: Lessons | None = None
+        self._seen: list[float] = []
+        self._every = max(1, config.steps // _LOOKS)
         self._loop = Loop(
             self._trained,
             steps=config.steps,
@@ -112,23 +124,32 @@ class Distilling:
         Raises:
             DivergedError: the loss is no longer a number.
         """
-        losses = []
-        for _ in range(min(steps, self._loop.steps - self._loop.step)):
-            inputs = self._inputs(self._lessons.read(next(self._order)))
-            losses.append(self._loop.advance(partial(self._loss, inputs)))
+        losses: list[float] = []
+        while len(losses) < steps and self._loop.step < self._loop.steps:
+            pick = next(self._order)
+            inputs, labels = self._inputs(self._lessons.read(pick)), self._lessons.labels(pick)
+            losses.append(self._loop.advance(partial(self._loss, inputs, labels)))
+            self._look()
         return float(np.mean(losses)) if losses else 0.0
 
     def end_after(self, steps: int) -> None:
         """End the schedule after ``steps`` more, the learning rate falling to zero over them."""
         self._loop.end_after(steps)
 
+    def watch(self, held_out: Lessons) -> None:
+        """End the schedule early where the answers to lessons that are not taught get no better.
+
+        They are asked after each twentieth of the schedule.
+        """
+        self._held_out = held_out
+
     def save(self, path: Path) -> None:
         """Keep all that is needed to go on; ``path`` appears whole or not at all."""
-        self._loop.save(path)
+        self._loop.save(path, {"seen": self._seen})
 
     def resume(self, path: Path) -> None:
         """Go on from where :meth:`save` left off, with the batch that would have come next."""
-        self._loop.resume(path)
+        self._seen = list(self._loop.resume(path)["seen"])
         for _ in range(self._loop.step):
             next(self._order)
 
@@ -136,10 +157,30 @@ class Distilling:
         """The student's graph with the weights that it has now."""
         return lowered(self._student, self._model)
 
+    def _look(self) -> None:
+        """Ask what is held out, if it is time, and end where that has stopped to help."""
+        if self._held_out is None or self._loop.step % self._every or self._loop.is_ending:
+            return
+        self._seen.append(self._unseen_loss(self._held_out))
+        if _has_stalled(self._seen):
+            self._loop.end_after(self._loop.step // _LAST_PART)
+
+    def _unseen_loss(self, lessons: Lessons) -> float:
+        """What the answers to all of ``lessons`` differ by."""
+        losses = []
+        for pick in lessons.whole(self.batch):
+            with torch.no_grad():
+                inputs = self._inputs(lessons.read(pick))
+                given, wanted = self._student(*inputs), self._teacher(*inputs)
+                pairs = zip(given[: self._answers], wanted[: self._answers], strict=True)
+                each = [answer_loss(a, b) for a, b in pairs if a.dtype.is_floating_point]
+            losses.append(float(sum(each)) * len(pick[1]))
+        return sum(losses) / len(lessons)
+
     def _inputs(self, feed: Arrays) -> list[torch.Tensor]:
         return [_images_last(torch.from_numpy(np.array(feed[name]))) for name in self._feed_names]
 
-    def _loss(self, inputs: list[torch.Tensor]) -> torch.Tensor:
+    def _loss(self, inputs: list[torch.Tensor], labels: Array | None) -> torch.Tensor:
         with torch.no_grad():
             wanted = self._teacher(*inputs)
         given = self._student(*inputs)
@@ -147,11 +188,28 @@ class Distilling:
         for one, other in zip(given[: self._answers], wanted[: self._answers], strict=True):
             if one.dtype.is_floating_point:
                 loss = loss + answer_loss(one, other)
+        if labels is not None and self._labelled is not None:
+            scores = _logarithms(given[self._labelled])
+            loss = loss + _LABELS_WEIGH * functional.cross_entropy(scores, torch.from_numpy(labels))
         features = list(zip(given[self._answers :], wanted[self._answers :], strict=True))
         for place, (one, other) in enumerate(features):
             head = self._heads[place]
             loss = loss + difference(head(one), other) / len(features)
         return loss
+
+    def _labelled_answer(self) -> int | None:
+        """The answer that holds scores of the labels' classes, if the teacher has most right."""
+        picks = list(islice(self._lessons.order(self._config.batch, seed=0), _ASKED))
+        known = [labels for pick in picks if (labels := self._lessons.labels(pick)) is not None]
+        if not known or not self._joined:
+            return None
+        classes = torch.from_numpy(np.concatenate(known))
+        with torch.no_grad():
+            asked = [self._teacher(*self._inputs(self._lessons.read(pick))) for pick in picks]
+        for place in range(self._answers):
+            if _are_classes(classes, [answers[place] for answers in asked]):
+                return place
+        return None
 
     def _projections(self) -> torch.nn.ModuleList:
         """What brings each of the student's features to the size of the teacher's."""
@@ -160,6 +218,12 @@ class Distilling:
             mine, theirs = self._student(*first), self._teacher(*first)
         pairs = zip(mine[self._answers :], theirs[self._answers :], strict=True)
         return torch.nn.ModuleList([_head(one.shape, other.shape) for one, other in pairs])
+
+
+def _has_stalled(losses: Sequence[float]) -> bool:
+    """Whether the last looks found nothing better than those before them."""
+    before, last = losses[:-_PATIENCE], losses[-_PATIENCE:]
+    return bool(before) and min(last) > min(before) * _NO_BETTER
 
 
 def difference(given: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
@@ -174,10 +238,7 @@ def answer_loss(given: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
     if wanted.ndim != 2 or wanted.shape[1] < 2:
         return loss
     probable = _are_probabilities(wanted)
-    one, other = (
-        torch.log(each.float().clamp_min(1e-9)) if probable else each.float()
-        for each in (given, wanted)
-    )
+    one, other = (_logarithms(each, probable) for each in (given, wanted))
     divergence = functional.kl_div(
         functional.log_softmax(one / TEMPERATURE, dim=1),
         functional.log_softmax(other / TEMPERATURE, dim=1),
@@ -185,6 +246,25 @@ def answer_loss(given: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
         log_target=True,
     )
     return loss + divergence * TEMPERATURE**2
+
+
+def _are_classes(labels: torch.Tensor, answers: Sequence[torch.Tensor]) -> bool:
+    """Whether scores have the classes of ``labels``, and most samples the highest at theirs."""
+    if any(each.ndim != 2 or not each.dtype.is_floating_point for each in answers):
+        return False
+    scores = torch.cat(list(answers))
+    if len(scores) != len(labels) or int(labels.min()) < 0:
+        return False
+    if int(labels.max()) >= scores.shape[1]:
+        return False
+    right = torch.eq(scores.argmax(1), labels)
+    return float(right.float().mean()) >= _ANSWERED
+
+
+def _logarithms(scores: torch.Tensor, probable: bool | None = None) -> torch.Tensor:
+    """Scores whose softmax they are: logits as they come, and probabilities' logarithms."""
+    probable = _are_probabilities(scores) if probable is None else probable
+    return torch.log(scores.float().clamp_min(1e-9)) if probable else scores.float()
 
 
 def _are_probabilities(scores: torch.Tensor) -> bool:

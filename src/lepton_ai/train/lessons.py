@@ -7,7 +7,9 @@ batch however many samples there are.
 
 import json
 from collections.abc import Iterable, Iterator
+from itertools import repeat
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -37,11 +39,18 @@ class Lessons:
                     for place, (name, dtype, shape) in enumerate(group["inputs"])
                 }
             )
+        self._labels = [
+            np.memmap(path, dtype=np.int64, mode="r")
+            for number in range(len(self._groups))
+            if (path := _labels_file(folder, number)).exists()
+        ]
         self._counts = np.array([len(next(iter(group.values()))) for group in self._groups])
 
     @classmethod
-    def write(cls, folder: Path, calls: Iterable[Arrays]) -> "Lessons":
-        """Keep ``calls`` in a new ``folder``, one in memory at a time.
+    def write(
+        cls, folder: Path, calls: Iterable[Arrays], labels: Iterable[int] | None = None
+    ) -> "Lessons":
+        """Keep ``calls`` in a new ``folder``, one in memory at a time; each with its class, if any.
 
         Raises:
             DataError: there are none, or an input is text, which no gradient goes through.
@@ -49,7 +58,7 @@ class Lessons:
         folder.mkdir(parents=True)
         numbers: dict[str, int] = {}
         groups: list[dict[str, object]] = []
-        for feed in calls:
+        for feed, label in zip(calls, repeat(None) if labels is None else labels, strict=False):
             inputs = [(name, array.dtype.str, list(array.shape)) for name, array in feed.items()]
             if any(array.dtype.kind in "OSUT" for array in feed.values()):
                 raise DataError("a network that reads texts itself cannot be taught here")
@@ -60,8 +69,9 @@ class Lessons:
             number = numbers[key]
             groups[number]["calls"] += 1  # type: ignore[operator]
             for place, array in enumerate(feed.values()):
-                with _file(folder, number, place).open("ab") as file:
-                    file.write(np.ascontiguousarray(array).tobytes())
+                _append(_file(folder, number, place), array)
+            if label is not None:
+                _append(_labels_file(folder, number), np.int64(label))
         if not groups:
             raise DataError("there are no samples to teach with")
         (folder / _INDEX).write_text(json.dumps(groups), encoding="utf-8")
@@ -89,6 +99,17 @@ class Lessons:
         number, rows = pick
         return {name: _joined(array, rows) for name, array in self._groups[number].items()}
 
+    def whole(self, size: int) -> Iterator[Pick]:
+        """Every call once, in order, ``size`` of one shape at a time."""
+        for number, count in enumerate(self._counts):
+            for start in range(0, int(count), size):
+                yield number, np.arange(start, min(start + size, int(count)))
+
+    def labels(self, pick: Pick) -> Array | None:
+        """The classes of the calls of one batch; nothing where they are not known."""
+        number, rows = pick
+        return np.array(self._labels[number][rows]) if self._labels else None
+
     def example(self, calls: int) -> Arrays:
         """The first ``calls`` calls of the shape that most have, joined along the first axis."""
         most = int(self._counts.argmax())
@@ -109,6 +130,15 @@ def _joined(array: Array, rows: Iterable[int]) -> Array:
     if array.ndim == 1:
         return np.array(array[next(iter(rows))])
     return np.concatenate([array[row] for row in rows])
+
+
+def _append(path: Path, array: Any) -> None:
+    with path.open("ab") as file:
+        file.write(np.ascontiguousarray(array).tobytes())
+
+
+def _labels_file(folder: Path, group: int) -> Path:
+    return folder / f"{group:04d}-labels.raw"
 
 
 def _file(folder: Path, group: int, place: int) -> Path:

@@ -6,7 +6,7 @@ over the first steps and falls linearly to zero, which a short training needs an
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,26 +86,37 @@ class Loop:
         self._ends_from = self.step, self._rate()
         self._steps = min(self._steps, self.step + steps)
 
-    def save(self, path: Path) -> None:
-        """Keep all that is needed to go on; ``path`` appears whole or not at all."""
-        beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    @property
+    def is_ending(self) -> bool:
+        """Whether the schedule has been cut short."""
+        return self._ends_from is not None
+
+    def save(self, path: Path, beside: Mapping[str, Any] | None = None) -> None:
+        """Keep all that is needed to go on, and what is ``beside`` it.
+
+        ``path`` appears whole or not at all.
+        """
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         state: dict[str, Any] = {
             "module": self._module.state_dict(),
             "optimiser": self._optimiser.state_dict(),
             "step": self.step,
             "steps": self._steps,
             "ends_from": self._ends_from,
+            "beside": dict(beside or {}),
         }
-        torch.save(state, beside)
-        beside.replace(path)
+        torch.save(state, partial)
+        partial.replace(path)
 
-    def resume(self, path: Path) -> None:
-        """Go on from where :meth:`save` left off."""
+    def resume(self, path: Path) -> dict[str, Any]:
+        """Go on from where :meth:`save` left off; what was kept beside."""
         state = torch.load(path, weights_only=True)
         self._module.load_state_dict(state["module"])
         self._optimiser.load_state_dict(state["optimiser"])
         self.step, self._steps = int(state["step"]), int(state["steps"])
         self._ends_from = state["ends_from"]
+        kept: dict[str, Any] = state["beside"]
+        return kept
 
 
 def _share(step: int, steps: int) -> float:
