@@ -21,7 +21,8 @@ def trial(verdict=CANDIDATE, *, ratio=1.0, precision="fp32", **recipe) -> Trial:
         ([((50,), False)], (75,)),
         ([((50,), False), ((75,), True)], (75, 65)),
         ([((50,), False), ((75,), False)], None),
-        ([((50,), True), ((50, 65), False)], None),
+        ([((50,), True), ((50, 65), False)], (50, 85)),
+        ([((50,), True), ((50, 65), False), ((50, 85), False)], None),
     ],
 )
 def test_what_kept_the_budget_is_thinned_further(tried, next_one):

@@ -12,8 +12,9 @@ from lepton_ai.plan.recipe import Recipe
 from lepton_ai.plan.trial import Trial
 
 #: Shares of the time, in percent: the first to aim at, that after one which kept the budget, and
-#: the one that is tried where half the time was too little.
-_FIRST, _FURTHER, _MILDER = 50, 65, 75
+#: those that are tried where these were too little.
+_FIRST, _FURTHER = 50, 65
+_MILDER = {_FIRST: 75, _FURTHER: 85}
 #: The shares of the time left for teaching that the first student gets, which has less to learn
 #: than those made of it, and that each of these gets; the fewest seconds.
 _FIRST_SHARE, _NEXT_SHARE, _LEAST_SECONDS = 0.3, 0.5, 45.0
@@ -28,7 +29,8 @@ def following(tried: Sequence[tuple[Student, bool]]) -> Student | None:
     last, kept = tried[-1]
     if kept:
         return (*last, _FURTHER)
-    return (_MILDER,) if last == (_FIRST,) else None
+    milder = _MILDER.get(last[-1])
+    return None if milder is None else (*last[:-1], milder)
 
 
 def seconds_for(student: Student, left: float) -> float | None:

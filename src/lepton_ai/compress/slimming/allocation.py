@@ -18,6 +18,8 @@ SHARES = (1.0, 0.75, 0.5, 0.25)
 LANES = 8
 #: Below these a width is not thinned: what is left of it would not be the same layer.
 LEAST_SHARE, LEAST_WIDTH = 0.2, 8
+#: The share of what can be saved that is saved at most.
+MOST_SAVED = 0.7
 #: Losses that are added up are taken to interact: what was removed before makes the next dearer.
 _INTERACTION = 2.0
 
@@ -85,6 +87,7 @@ class Allocation:
         self._widths = [width for width in widths if width.steps()]
         self._blocks = list(blocks)
         self._curves = {name: np.asarray(curve)[::-1] for name, curve in curves.items()}
+        self._least: float | None = None
         self._of_node: dict[str, list[int]] = {}
         for place, width in enumerate(self._widths):
             for name in width.nodes:
@@ -96,7 +99,17 @@ class Allocation:
         return float(sum(curve[-1] for curve in self._curves.values()))
 
     def choose(self, milliseconds: float) -> Choice:
-        """What to take out until the nodes together take ``milliseconds``, or nothing is left."""
+        """What to take out until the nodes together take ``milliseconds``, or nothing is left.
+
+        Of all the time that can be saved, no more than :data:`MOST_SAVED` is: the rest is what
+        nothing would be left of the network for.
+        """
+        if self._least is None:
+            self._least = self._taken_out(-1.0).milliseconds
+        floor = self.milliseconds - MOST_SAVED * (self.milliseconds - self._least)
+        return self._taken_out(max(milliseconds, floor))
+
+    def _taken_out(self, milliseconds: float) -> Choice:
         state = _State(removed=[0] * len(self._widths))
         times = {name: self._time(name, state) for name in self._curves}
         total = sum(times.values())
