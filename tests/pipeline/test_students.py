@@ -15,6 +15,7 @@ from lepton_ai.data.source import read_data
 from lepton_ai.engines.engine import EnginePlan
 from lepton_ai.errors import DataError
 from lepton_ai.formats.read import read
+from lepton_ai.measure.size import bytes_to_transfer
 from lepton_ai.pipeline.binding import bind_job
 from lepton_ai.plan import classroom
 from lepton_ai.plan.graphs import Graphs
@@ -117,6 +118,16 @@ def test_a_student_is_smaller_faster_and_answers_as_its_teacher_does(folder, tmp
     assert errors[1] < 0.5 * errors[0]
     agreement = (answers(student, x).argmax(1) == wanted.argmax(1)).mean()
     assert agreement > 0.95
+
+
+def test_zeros_that_were_taught_with_make_what_is_sent_smaller(folder, tmp_path):
+    graphs = Graphs(job_of(folder, tmp_path, lambda event: None), timeout=240)
+    graphs.make_student(("2:4",), LIKE, 30.0)
+    student = graphs.path(Recipe(engine="onnxruntime", plan=LIKE.plan, student=("2:4",)))
+    assert bytes_to_transfer(student) < 0.7 * bytes_to_transfer(folder / "net.onnx")
+    x, _ = samples(500, 3)
+    wanted = answers(folder / "net.onnx", x).argmax(1)
+    assert (answers(student, x).argmax(1) == wanted).mean() > 0.95
 
 
 class KilledError(Exception):

@@ -16,7 +16,10 @@ RECIPE = Recipe(
 MIXED = replace(RECIPE, kept=("conv1", "head"))
 
 
-@pytest.mark.parametrize("recipe", [RECIPE, MIXED])
+STUDENT = replace(RECIPE, student=(50, 65, "2:4"), taught=True, small_tables=True)
+
+
+@pytest.mark.parametrize("recipe", [RECIPE, MIXED, STUDENT])
 def test_it_survives_json(recipe):
     assert Recipe.from_json(recipe.to_json()) == recipe
 
@@ -35,6 +38,10 @@ def test_nodes_that_are_kept_make_another_graph_and_another_name():
 
 def test_its_name_says_everything():
     assert RECIPE.name == "standard · int8-dynamic · onnxruntime · 1 thread · without SomeFusion"
+    assert STUDENT.name.startswith("slim 50·65 % · sparse 2:4 · standard · int8-dynamic taught + i")
+    assert STUDENT.graph_key == ("student-50-65-2of4+standard+int8-dynamic-taught-tables"), (
+        "a name that every file system takes"
+    )
 
 
 def test_recipes_that_differ_in_the_engine_alone_share_their_graph():

@@ -1,3 +1,6 @@
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 
 from lepton_ai.engines.engine import EnginePlan
@@ -79,3 +82,15 @@ def test_a_student_and_what_was_taught_have_names_and_keys_of_their_own():
     assert len({plain.key, student.key}) == 2
     assert Recipe.from_json(student.to_json()) == student
     assert Recipe.from_json({**plain.to_json(), "student": []}) == plain
+
+
+def sized(student, megabytes) -> Trial:
+    measured = SimpleNamespace(bytes_to_transfer=megabytes * 1e6)
+    return replace(trial(student=student), measurement=measured)
+
+
+def test_zeros_go_into_what_takes_the_fewest_bytes_and_only_once():
+    found = students.sparser([sized((50,), 3), sized((50, 65), 2), sized((50, "2:4"), 1)])
+    assert found == [(50, 65, "half"), (50, 65, "2:4")]
+    assert students.sparser([sized((), 9)]) == [("half",), ("2:4",)]
+    assert students.sparser([]) == []

@@ -192,3 +192,23 @@ def test_what_was_seen_is_known_again_after_a_checkpoint(tmp_path):
     assert second.steps == whole.steps
     for name, array in weights(whole).items():
         np.testing.assert_array_equal(array, weights(second)[name])
+
+
+def test_weights_that_are_zero_stay_zero_if_they_are_to(lessons):
+    student = network(16, seed=1)
+    assert made_sparse_by_hand(student) == 48
+    for keep in (True, False):
+        config = DistilConfig(steps=20, batch=16, features=False, keep_zeros=keep)
+        distilling = Distilling(network(16), student.clone(), lessons, config)
+        distilling.advance(20)
+        zeros = int((weights(distilling)["w"] == 0).sum())
+        assert zeros == (48 if keep else 0)
+
+
+def made_sparse_by_hand(model: ir.Model) -> int:
+    """Half of one weight is zero afterwards."""
+    value = model.graph.initializers["w"]
+    array = value.const_value.numpy().copy()
+    array[:, ::2] = 0
+    value.const_value = ir.tensor(array)
+    return int((array == 0).sum())

@@ -106,7 +106,7 @@ class Bench:
     def _is_hopeless(self, ratio: float, best: Trial) -> bool:
         """Slower than what is in hand; a bound on size or memory may still want it."""
         budget = self._job.budget
-        if budget.max_size_mb is not None or budget.max_memory_mb is not None:
+        if budget.bounds_bytes or budget.max_memory_mb is not None:
             return False
         return best.ratio is not None and ratio > best.ratio * _HOPELESS
 

@@ -8,7 +8,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -55,11 +55,13 @@ class Classroom:
         rates: Sequence[float],
         least_steps: int,
         quantised: Path | None = None,
+        keep_zeros: bool = False,
     ) -> Path:
         """The graph ``student``, taught for about ``seconds``, under the name ``key``.
 
         The first time decides how many steps that is, and which of ``rates`` is best. What was
-        opened from a ``quantised`` graph is closed again.
+        opened from a ``quantised`` graph is closed again. Weights that are zero stay so, if
+        ``keep_zeros``.
 
         Raises:
             MissingExtraError: PyTorch is not installed.
@@ -75,7 +77,8 @@ class Classroom:
         words = [str(each) for each in (self._job.model.path, student, self._lessons())]
         log = self._job.journal.folder / "log.txt"
         with Child(log, title=_STAGE, environment=_PATIENT) as child:
-            config = self._schedule(child, key, words, seconds, rates, least_steps)
+            base = {"batch": _BATCH, "keep_zeros": keep_zeros}
+            config = self._schedule(child, key, words, base, seconds, rates, least_steps)
             checkpoint = str(self._folder.parent / f"{key}.checkpoint")
             given = *words, config, checkpoint, str(self._held_out())
             child.call(f"{_PROCESS}:begin", *given, timeout=_TIMEOUT)
@@ -126,6 +129,7 @@ class Classroom:
         child: Child,
         key: str,
         words: Sequence[str],
+        base: Mapping[str, Any],
         seconds: float,
         rates: Sequence[float],
         least_steps: int,
@@ -138,7 +142,7 @@ class Classroom:
         self._tell(f"how fast {key} can be taught")
         timed = []
         for products in self._products():
-            config = {"steps": _TIMED_STEPS + 1, "batch": _BATCH, "products": products}
+            config = {**base, "steps": _TIMED_STEPS + 1, "products": products}
             each = child.call(f"{_PROCESS}:step_seconds", *words, config, timeout=_TIMEOUT)
             timed.append((each, config))
         each, config = min(timed, key=lambda pair: pair[0])

@@ -355,6 +355,7 @@ def verdict(measured: Measurement, certificate: Certificate, job: Job) -> tuple[
     bounds = (
         ("max_latency_ms", budget.max_latency_ms, measured.latency.p50_ms),
         ("max_size_mb", budget.max_size_mb, measured.bytes_on_disk / 1e6),
+        ("max_transfer_mb", budget.max_transfer_mb, measured.bytes_to_transfer / 1e6),
         ("max_memory_mb", budget.max_memory_mb, measured.peak_memory_mb),
     )
     for name, bound, value in bounds:

@@ -212,22 +212,31 @@ class Graphs:
         name = Recipe(engine=like.engine, plan=like.plan, student=student)
         standard = tuple(each for each in like.rewrites if each == STANDARD)
         base = replace(name, student=student[:-1], rewrites=() if student[1:] else standard)
-        on = {"engine": like.engine, "threads": like.plan.threads, "compressor": like.compressor}
-        self._job.progress(Event(stage="thinning", text=f"to {student[-1]} % of the time"))
-        thin = self._make(
-            f"thin-{name.origin[0]}",
-            f"{_TEACHING}:thin",
-            name.origin[0],
+        last, key = student[-1], name.origin[0]
+        step = "thin" if isinstance(last, int) else "zero"
+        given = self._how_thin(last, like) if isinstance(last, int) else [last]
+        less = self._make(
+            f"thin-{key}",
+            f"{_TEACHING}:{step}",
+            key,
             self.path(base),
-            str(self._calibration()),
-            student[-1] / 100,
-            on,
-            str(self._job.journal.folder / "node-times"),
+            *given,
             timeout=_THINNING_TIMEOUT,
         )
         Classroom(self._job, self._folder).teach(
-            name.origin[0], thin, seconds=seconds, rates=_RATES, least_steps=_LEAST_STEPS
+            key,
+            less,
+            seconds=seconds,
+            rates=_RATES,
+            least_steps=_LEAST_STEPS,
+            keep_zeros=step == "zero",
         )
+
+    def _how_thin(self, percent: int, like: Recipe) -> list[Any]:
+        self._job.progress(Event(stage="thinning", text=f"to {percent} % of the time"))
+        on = {"engine": like.engine, "threads": like.plan.threads, "compressor": like.compressor}
+        cache = str(self._job.journal.folder / "node-times")
+        return [str(self._calibration()), percent / 100, on, cache]
 
     def teach_rounded(self, recipe: Recipe, seconds: float) -> None:
         """Teach the compressed graph of ``recipe`` to answer as the original, rounded as it is.

@@ -14,7 +14,8 @@ class Recipe:
     """How an artifact is made from the original graph: rewrites, a compressor, an engine's plan.
 
     ``student`` says that it is made not of the original but of a network that was thinned and
-    taught by it: the shares of the time that were aimed at, in percent. ``kept`` are the nodes that
+    taught by it: the shares of the time that were aimed at, in percent, and last the pattern of the
+    zeros in its weights, if any were put there. ``kept`` are the nodes that
     the compressor leaves in floating point; ``taught`` says that its result was trained with its
     rounding in place; ``small_tables``, that what rows are looked up in is stored in 4 bits. The
     forms follow: thinning, rewrites and the compressor
@@ -23,7 +24,7 @@ class Recipe:
 
     engine: str
     plan: EnginePlan
-    student: tuple[int, ...] = ()
+    student: tuple[int | str, ...] = ()
     rewrites: tuple[str, ...] = ()
     compressor: str | None = None
     kept: tuple[str, ...] = ()
@@ -46,8 +47,10 @@ class Recipe:
         if self.taught:
             form += " taught"
         form += " + int4 tables" if self.small_tables else ""
-        slim = (f"slim {'·'.join(map(str, self.student))} %",) if self.student else ()
-        return " · ".join((*slim, *self.rewrites, form, self.engine, *self.plan.words))
+        shares = "·".join(str(each) for each in self.student if isinstance(each, int))
+        slim = (f"slim {shares} %",) if shares else ()
+        sparse = (f"sparse {each}" for each in self.student if isinstance(each, str))
+        return " · ".join((*slim, *sparse, *self.rewrites, form, self.engine, *self.plan.words))
 
     @property
     def key(self) -> str:
@@ -66,7 +69,8 @@ class Recipe:
     @property
     def origin(self) -> tuple[str, ...]:
         """What names the student in a file's name; nothing where it is the original."""
-        return ("student-" + "-".join(map(str, self.student)),) if self.student else ()
+        steps = (str(each).replace(":", "of") for each in self.student)
+        return ("student-" + "-".join(steps),) if self.student else ()
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of plain JSON values; the inverse of :meth:`from_json`."""

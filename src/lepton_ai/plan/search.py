@@ -61,6 +61,7 @@ class Search:
             ("rewrites of one engine", _UNTIL_TRIALS_END, self._for_one_engine),
             ("rewrites together", _UNTIL_TRIALS_END, lambda: space.combined(self.trials)),
             ("students", _UNTIL_PLANS_END, self._students),
+            ("sparser students", _UNTIL_PLANS_END, self._sparser),
             ("smaller tables", _UNTIL_PLANS_END, self._with_small_tables),
             ("plans", _UNTIL_PLANS_END, self._planned_anew),
         ]
@@ -77,7 +78,7 @@ class Search:
         return self.job.budget.minutes - (time.monotonic() - self.job.started) / 60
 
     def _compressed(self) -> list[Recipe]:
-        for_size = self.job.budget.max_size_mb is not None
+        for_size = self.job.budget.bounds_bytes
         names, threads = self.job.engines, self.job.threads
         recipes = space.compressed(names, threads, self.trials, for_size=for_size)
         return followed(recipes, self.job.journal.trial(key_of(self.job.budget)), self.trials)
@@ -168,6 +169,23 @@ class Search:
             yield from self._mended_of(self._of(student), _UNTIL_PLANS_END)
             tried.append((student, any(answers_well(t, self.job) for t in self._of(student))))
 
+    def _sparser(self) -> Iterator[Recipe]:
+        """Where too much is to transfer: zeros in what takes least, taught."""
+        like = students.like(self._in_order(), self.trials)
+        wanted = self.job.budget.max_transfer_mb is not None and not self._in_order()
+        for student in students.sparser(self._too_large()) if wanted else ():
+            left = self.job.budget.minutes * 60 * (_UNTIL_PLANS_END - self._share_gone())
+            seconds = students.seconds_for(student, left)
+            if like is None or seconds is None:
+                return
+            try:
+                self.bench.graphs.make_student(student, like, seconds)
+            except (LeptonError, OSError) as failure:
+                recipe = replace(like, student=student, rewrites=(), kept=())
+                self.trials.append(Trial(recipe=recipe, verdict=FAILED, why=str(failure)))
+                continue
+            yield from space.of_student(student, self.trials)
+
     def _of(self, student: Student) -> list[Trial]:
         return [trial for trial in self.trials if trial.recipe.student == student]
 
@@ -196,10 +214,21 @@ class Search:
 
     def _with_small_tables(self) -> list[Recipe]:
         """What would keep the budget if it were not too large."""
-        most = self.job.budget.max_size_mb
-        if most is None:
-            return []
-        return space.with_small_tables([t for t in self.trials if answers_well(t, self.job)], most)
+        return space.with_small_tables(self._too_large())
+
+    def _too_large(self) -> list[Trial]:
+        """What would keep the budget if it took fewer bytes, fastest first."""
+        budget = self.job.budget
+        found = [
+            trial
+            for trial in self.trials
+            if trial.measurement is not None
+            and answers_well(trial, self.job)
+            and budget.is_too_large(
+                trial.measurement.bytes_on_disk, trial.measurement.bytes_to_transfer
+            )
+        ]
+        return sorted(found, key=lambda each: each.slowness)
 
     def _for_one_engine(self) -> list[Recipe]:
         try:
@@ -248,7 +277,7 @@ def keeps_budget(trial: Trial, job: Job) -> bool:
     budget, measured = job.budget, trial.measurement
     if measured is None or not answers_well(trial, job):
         return False
-    if budget.max_size_mb is not None and measured.bytes_on_disk > budget.max_size_mb * 1e6:
+    if budget.is_too_large(measured.bytes_on_disk, measured.bytes_to_transfer):
         return False
     memory = measured.peak_memory_mb
     return budget.max_memory_mb is None or (memory is not None and memory <= budget.max_memory_mb)

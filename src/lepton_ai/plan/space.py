@@ -148,19 +148,14 @@ def compressed(
     ]
 
 
-def with_small_tables(trials: Sequence[Trial], megabytes: float) -> list[Recipe]:
-    """The fastest of ``trials`` that are larger than that, with their tables stored smaller."""
-    larger = [
-        trial.recipe
-        for trial in sorted(trials, key=lambda each: each.slowness)
-        if trial.measurement is not None
-        and trial.measurement.bytes_on_disk > megabytes * 1e6
-        and trial.recipe.compressor not in storages.names()
-    ]
+def with_small_tables(too_large: Sequence[Trial]) -> list[Recipe]:
+    """The first of what is too large, with its tables stored smaller."""
+    recipes = [trial.recipe for trial in too_large]
+    larger = [each for each in recipes if each.compressor not in storages.names()]
     return [replace(recipe, small_tables=True) for recipe in larger[:_SMALLER]]
 
 
-def of_student(student: tuple[int, ...], trials: Sequence[Trial]) -> list[Recipe]:
+def of_student(student: tuple[int | str, ...], trials: Sequence[Trial]) -> list[Recipe]:
     """What was fastest with the original, each form in each engine once, made of a student.
 
     Whether it harmed the original does not count: the student may bear it, or be mended.

@@ -1,7 +1,8 @@
 """Which students to make: thinner networks, taught by the network that they were.
 
 A student is named by the shares of the time that were aimed at, in percent, one after the other:
-``(50,)`` is the original at half its time, ``(50, 65)`` is that one thinned once more.
+``(50,)`` is the original at half its time, ``(50, 65)`` is that one thinned once more. One with
+zeros in its weights ends with their pattern: ``(50, "2:4")``.
 """
 
 from collections.abc import Sequence
@@ -19,7 +20,10 @@ _MILDER = {_FIRST: 75, _FURTHER: 85}
 #: than those made of it, and that each of these gets; the fewest seconds.
 _FIRST_SHARE, _NEXT_SHARE, _LEAST_SECONDS = 0.3, 0.5, 45.0
 
-Student = tuple[int, ...]
+#: Zeros in the smaller half of each weight, and in the smaller two of each four.
+PATTERNS = ("half", "2:4")
+
+Student = tuple[int | str, ...]
 
 
 def following(tried: Sequence[tuple[Student, bool]]) -> Student | None:
@@ -29,8 +33,21 @@ def following(tried: Sequence[tuple[Student, bool]]) -> Student | None:
     last, kept = tried[-1]
     if kept:
         return (*last, _FURTHER)
-    milder = _MILDER.get(last[-1])
+    milder = _MILDER.get(int(last[-1]))
     return None if milder is None else (*last[:-1], milder)
+
+
+def sparser(too_large: Sequence[Trial]) -> list[Student]:
+    """Students with zeros of each pattern, of what takes the fewest of too many bytes."""
+    found = [t for t in too_large if t.measurement is not None and not _is_sparse(t)]
+    if not found:
+        return []
+    least = min(found, key=lambda trial: trial.measurement.bytes_to_transfer)  # type: ignore[union-attr]
+    return [(*least.recipe.student, pattern) for pattern in PATTERNS]
+
+
+def _is_sparse(trial: Trial) -> bool:
+    return any(isinstance(each, str) for each in trial.recipe.student)
 
 
 def seconds_for(student: Student, left: float) -> float | None:

@@ -9,6 +9,7 @@ from typing import Any
 from lepton_ai.compress.finish import finish as finish_for_engines
 from lepton_ai.compress.rounded_training import closed, frozen, opened
 from lepton_ai.compress.slimming.slim import Target, ready, slim
+from lepton_ai.compress.sparsity import made_sparse
 from lepton_ai.errors import DivergedError
 from lepton_ai.graph.onnx_file import load_graph, save_graph
 from lepton_ai.plan.calibration import CalibrationFolder
@@ -37,6 +38,14 @@ def thin(
         cache=Path(cache),
     )
     return {"name": name, **asdict(done)}
+
+
+def zero(name: str, source: str, target: str, pattern: str) -> dict[str, Any]:
+    """Put zeros into the smaller weights of ``source``."""
+    model = ready(load_graph(Path(source)))
+    weights = made_sparse(model, pattern)
+    save_graph(model, Path(target))
+    return {"name": name, "weights": len(weights)}
 
 
 def open_up(name: str, source: str, target: str) -> dict[str, Any]:

@@ -2,11 +2,12 @@
 
 import shlex
 
+from lepton_ai.plan.budget import BOUNDS
 from lepton_ai.report.quantities import shown
 from lepton_ai.report.reading import Record, find, is_list, number, text
 
 #: Options of ``lepton optimize`` that a budget sets.
-BUDGET_OPTIONS = ("max_drop", "max_latency_ms", "max_size_mb", "max_memory_mb", "minutes")
+BUDGET_OPTIONS = ("max_drop", *BOUNDS, "minutes")
 
 
 def section(record: Record) -> str:

@@ -46,7 +46,10 @@ _JOINED_RTOL = 1e-3
 
 @dataclass(frozen=True, kw_only=True)
 class DistilConfig:
-    """How long and how: ``batch`` samples a step, products in ``products`` if not in fp32."""
+    """How long and how: ``batch`` samples a step, products in ``products`` if not in fp32.
+
+    With ``keep_zeros``, weights that are zero stay zero.
+    """
 
     steps: int
     batch: int = 64
@@ -54,6 +57,7 @@ class DistilConfig:
     seed: int = 0
     products: str | None = None
     features: bool = True
+    keep_zeros: bool = False
 
 
 class Distilling:
@@ -94,6 +98,11 @@ class Distilling:
         self._heads = self._projections()
         self._labelled = self._labelled_answer()
         self._trained = torch.nn.ModuleDict({"student": self._student, "heads": self._heads})
+        self._kept = [
+            (weight, weight.detach() != 0)
+            for weight in (self._student.parameters() if config.keep_zeros else ())
+            if weight.requires_grad and weight.ndim > 1
+        ]
         self._held_out: Lessons | None = None
         self._seen: list[float] = []
         self._every = max(1, config.steps // _LOOKS)
@@ -129,6 +138,7 @@ class Distilling:
             pick = next(self._order)
             inputs, labels = self._inputs(self._lessons.read(pick)), self._lessons.labels(pick)
             losses.append(self._loop.advance(partial(self._loss, inputs, labels)))
+            self._put_zeros_back()
             self._look()
         return float(np.mean(losses)) if losses else 0.0
 
@@ -156,6 +166,11 @@ class Distilling:
     def student(self) -> ir.Model:
         """The student's graph with the weights that it has now."""
         return lowered(self._student, self._model)
+
+    def _put_zeros_back(self) -> None:
+        with torch.no_grad():
+            for weight, kept in self._kept:
+                weight.mul_(kept)
 
     def _look(self) -> None:
         """Ask what is held out, if it is time, and end where that has stopped to help."""

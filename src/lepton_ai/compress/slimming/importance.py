@@ -70,7 +70,7 @@ def _readers(model: ir.Model, components: Components) -> Mapping[Site, Array]:
     """The axes of weights over which components are read; of a component without, all it has."""
     found: dict[Site, Array] = {}
     for node in model.graph:
-        for value, axis in _contracted(node):
+        for value, axis in contracted(node):
             labels = components.of((value, axis))
             if value.is_initializer() and len(labels):
                 found[value, axis] = labels
@@ -84,8 +84,8 @@ def _readers(model: ir.Model, components: Components) -> Mapping[Site, Array]:
     return found
 
 
-def _contracted(node: ir.Node) -> list[Site]:
-    """The axes of what ``node`` reads that it sums over, channel by channel."""
+def contracted(node: ir.Node) -> list[Site]:
+    """The weights that ``node`` reads, with the axis that it sums over, channel by channel."""
     if len(node.inputs) < 2 or node.inputs[1] is None or node.domain not in ("", "ai.onnx"):
         return []
     weight = node.inputs[1]

@@ -83,7 +83,7 @@ def within(estimate: Estimate, facts: Facts) -> Estimate:
 
 def _place(estimate: Estimate, facts: Facts) -> tuple[bool, bool, float, float, float]:
     """By expected time, then by minutes; what breaks a bound on the size comes later."""
-    breaks = facts.budget.max_size_mb is not None and estimate.chance == 0
+    breaks = facts.budget.bounds_bytes and estimate.chance == 0
     expected = round(estimate.expected, 3)
     size = estimate.chance * estimate.bytes_ratio + (1 - estimate.chance)
     return bool(estimate.against), breaks, expected, estimate.minutes, size

@@ -23,7 +23,7 @@ class StoredWeights(Method):
         graph = facts.graph
         if graph is None or not graph.float_bytes:
             return self.refused("no weights in floating point were found")
-        bounded = facts.budget.max_size_mb is not None
+        bounded = facts.budget.bounds_bytes
         tables = graph.table_bytes / graph.float_bytes
         return Estimate(
             method=self.name,
@@ -35,7 +35,7 @@ class StoredWeights(Method):
                 f"{graph.float_bytes / graph.bytes:.0%} of the {graph.bytes / 1e6:.1f} MB are "
                 f"weights, {tables:.0%} of these in tables",
                 "a call takes what it took"
-                + ("" if bounded else ", so a search asks it with a bound on the size alone"),
+                + ("" if bounded else ", so a search asks it with a bound on the bytes alone"),
             ),
         )
 
