@@ -15,14 +15,16 @@ from typing import Any
 
 from lepton_ai.errors import MissingExtraError, ModelError
 from lepton_ai.measure.child import Child
+from lepton_ai.measure.machine import Machine
 from lepton_ai.plan.job import Event, Job, Teaching
 
 _PROCESS = "lepton_ai.plan.teaching_process"
 _STAGE = "teaching"
-_BATCH = 32
+#: Samples of a step.
+BATCH = 32
 #: Steps that are timed, and the share of all that each learning rate is tried on.
 _TIMED_STEPS = 3
-_TRIED_SHARE, _LEAST_TRIED = 0.02, 12
+_TRIED_SHARE, LEAST_TRIED = 0.02, 12
 #: The length of a schedule goes by such factors: the same machine finds the same length again.
 _STEPS_APART = math.sqrt(2)
 #: Between two checkpoints, and between two lines of progress.
@@ -77,7 +79,7 @@ class Classroom:
         words = [str(each) for each in (self._job.model.path, student, self._lessons())]
         log = self._job.journal.folder / "log.txt"
         with Child(log, title=_STAGE, environment=_PATIENT) as child:
-            base = {"batch": _BATCH, "keep_zeros": keep_zeros}
+            base = {"batch": BATCH, "keep_zeros": keep_zeros}
             config = self._schedule(child, key, words, base, seconds, rates, least_steps)
             checkpoint = str(self._folder.parent / f"{key}.checkpoint")
             given = *words, config, checkpoint, str(self._held_out())
@@ -141,7 +143,7 @@ class Classroom:
         begin = time.monotonic()
         self._tell(f"how fast {key} can be taught")
         timed = []
-        for products in self._products():
+        for products in products_on(self._job.machine):
             config = {**base, "steps": _TIMED_STEPS + 1, "products": products}
             each = child.call(f"{_PROCESS}:step_seconds", *words, config, timeout=_TIMEOUT)
             timed.append((each, config))
@@ -152,20 +154,21 @@ class Classroom:
                 f"{least_steps} steps of teaching take {least_steps * each / 60:.1f} minutes, and "
                 f"{max(0.0, seconds) / 60:.1f} are there for it; give more minutes"
             )
-        tried = max(_LEAST_TRIED, int(steps * _TRIED_SHARE))
+        tried = max(LEAST_TRIED, int(steps * _TRIED_SHARE))
         config["steps"] = tried
         rate = child.call(f"{_PROCESS}:best_rate", *words, config, list(rates), timeout=_TIMEOUT)
         config |= {"steps": steps, "learning_rate": rate}
         self._job.journal.record_trial(f"schedule:{key}", config)
         return config
 
-    def _products(self) -> list[str | None]:
-        """The dtypes that products may be fast in on this machine, the graph's own first."""
-        fast = any(_BF16 in flag for flag in self._job.machine.isa)
-        return [None, "bfloat16"] if fast else [None]
-
     def _tell(self, text: str, done: int = 0, total: int = 0) -> None:
         self._job.progress(Event(stage=_STAGE, text=text, done=done, total=total))
+
+
+def products_on(machine: Machine) -> list[str | None]:
+    """The dtypes that products may be fast in on ``machine``, the graph's own first."""
+    fast = any(_BF16 in flag for flag in machine.isa)
+    return [None, "bfloat16"] if fast else [None]
 
 
 def check_installed() -> None:

@@ -28,8 +28,8 @@ _MOST_CALIBRATION_CALLS = 300
 _THINNING_TIMEOUT = 900.0
 #: Learning rates that are tried, and the fewest steps that are of use: what was thinned has far to
 #: go, what was rounded has not.
-_RATES, _LEAST_STEPS = (3e-4, 1e-3, 3e-3), 100
-_ROUNDED_RATES, _LEAST_ROUNDED_STEPS = (1e-5, 1e-4, 1e-3), 30
+RATES, LEAST_STEPS = (3e-4, 1e-3, 3e-3), 100
+ROUNDED_RATES, LEAST_ROUNDED_STEPS = (1e-5, 1e-4, 1e-3), 30
 
 
 class Graphs:
@@ -227,8 +227,8 @@ class Graphs:
             key,
             less,
             seconds=seconds,
-            rates=_RATES,
-            least_steps=_LEAST_STEPS,
+            rates=RATES,
+            least_steps=LEAST_STEPS,
             keep_zeros=step == "zero",
         )
 
@@ -254,8 +254,8 @@ class Graphs:
             key,
             opened,
             seconds=seconds,
-            rates=_ROUNDED_RATES,
-            least_steps=_LEAST_ROUNDED_STEPS,
+            rates=ROUNDED_RATES,
+            least_steps=LEAST_ROUNDED_STEPS,
             quantised=quantised,
         )
 

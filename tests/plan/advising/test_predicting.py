@@ -2,7 +2,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lepton_ai.plan import classroom, graphs
 from lepton_ai.plan.advising import predicting
 from lepton_ai.plan.advising.facts import Piece
 from lepton_ai.plan.advising.predicting import amdahl, gain, where, with_fewer_bits
@@ -60,9 +59,3 @@ def test_the_best_instruction_counts():
     isa = ("avx2", "avx512_vnni", "amx_int8")
     assert gain(isa, predicting.INT8_GAINS) == predicting.INT8_GAINS["amx_int8"]
     assert gain(("avx2",), predicting.INT8_GAINS) == predicting.NO_GAIN
-
-
-def test_teaching_is_reckoned_as_a_search_teaches():
-    assert predicting.BATCH == classroom._BATCH
-    assert predicting.LEAST_STEPS == graphs._LEAST_STEPS
-    assert len(graphs._RATES) * classroom._LEAST_TRIED == predicting.STEPS_OF_RATES

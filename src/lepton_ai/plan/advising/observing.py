@@ -33,6 +33,7 @@ from lepton_ai.plan.advising.facts import (
 )
 from lepton_ai.plan.bench import Bench
 from lepton_ai.plan.certify import Claim, certify
+from lepton_ai.plan.classroom import products_on
 from lepton_ai.plan.job import Event, Job
 from lepton_ai.plan.oracle import Oracle
 from lepton_ai.plan.recipe import Recipe
@@ -244,8 +245,7 @@ class _Watch(_Held):
             few = [int(index) for index in teaching.indices[:_MOST_LESSONS]]
             Lessons.write(folder / "lessons", teaching.samples.calls(few))
             batch = min(_BATCH, len(few))
-            fast = any("bf16" in flag for flag in self._job.machine.isa)  # as a search teaches
-            products = "bfloat16" if fast else None
+            products = products_on(self._job.machine)[-1]
             config = {"batch": batch, "steps": _STEPS, "products": products}
             with Child(self._log, title="the step of training") as child:
                 words = path, path, str(folder / "lessons"), config

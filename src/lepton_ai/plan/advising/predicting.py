@@ -9,6 +9,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from lepton_ai.plan.advising.facts import Facts, Piece
 from lepton_ai.plan.advising.method import MEASURED, Estimate, Method
+from lepton_ai.plan.classroom import BATCH, LEAST_TRIED
+from lepton_ai.plan.graphs import LEAST_STEPS, RATES
 from lepton_ai.plan.trial import FAILED, Trial
 
 #: How many times as fast products are in int8, and in bf16, by what the processor has; measured of
@@ -29,9 +31,8 @@ MEMORY_BOUND = 8.0
 
 #: Chances of keeping the budget: what did so on the tune split, what may, and what did not.
 KEPT, OPEN, LOST = 0.95, 0.5, 0.05
-#: What the search teaches with: samples a step, the fewest steps that are of use, and steps on
-#: which learning rates are tried before.
-BATCH, LEAST_STEPS, STEPS_OF_RATES = 32, 100, 36
+#: Steps on which a search tries learning rates before it teaches.
+STEPS_OF_RATES = len(RATES) * LEAST_TRIED
 
 
 def tried(facts: Facts, method: Method) -> list[Trial]:

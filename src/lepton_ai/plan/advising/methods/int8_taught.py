@@ -5,7 +5,6 @@ from lepton_ai.plan.advising.method import DERIVED, Estimate, Method
 from lepton_ai.plan.advising.methods.int8 import WEIGHT_SHARE
 from lepton_ai.plan.advising.methods.int8_static_ort import Int8StaticOrt
 from lepton_ai.plan.advising.predicting import (
-    BATCH,
     OPEN,
     cannot_be_taught,
     chance_of,
@@ -14,10 +13,13 @@ from lepton_ai.plan.advising.predicting import (
     trial_minutes,
     tried,
 )
+from lepton_ai.plan.classroom import BATCH, LEAST_TRIED
+from lepton_ai.plan.graphs import LEAST_ROUNDED_STEPS, ROUNDED_RATES
 from lepton_ai.plan.recipe import Recipe
 
 #: What was rounded has not far to go; the fewest steps, and the minutes a search gives at least.
-_STEPS, _LEAST_MINUTES = 30 + 36, 0.5
+_STEPS = LEAST_ROUNDED_STEPS + len(ROUNDED_RATES) * LEAST_TRIED
+_LEAST_MINUTES = 0.5
 _CHANCE = 0.5
 
 
