@@ -102,7 +102,7 @@ class Search:
         return self._mended_of(self.trials, _UNTIL_TRIALS_END)
 
     def _mended_of(self, trials: Sequence[Trial], until: float) -> Iterator[Recipe]:
-        best = best_of(self.trials, self.job)
+        best = self._fastest_that_answers_well()
         for harmed in mixing.harmed(trials, best, self.job.budget.max_drop):
             if self._share_gone() > until:
                 return
@@ -135,7 +135,7 @@ class Search:
     def _taught(self, harmed: Recipe, until: float) -> Iterator[Recipe]:
         """What was harmed, trained with its rounding in place, unless it was mended as fast."""
         slowness = min((t.slowness for t in self.trials if t.recipe == harmed), default=math.inf)
-        best = best_of(self.trials, self.job)
+        best = self._fastest_that_answers_well()
         mended = best is not None and best.slowness < slowness * _AS_FAST
         seconds = self.job.budget.minutes * 60 * (until - self._share_gone()) * _TAUGHT_SHARE
         if mended or seconds < _LEAST_TAUGHT_SECONDS:
@@ -147,6 +147,11 @@ class Search:
             self.trials.append(Trial(recipe=recipe, verdict=FAILED, why=str(failure)))
             return
         yield recipe
+
+    def _fastest_that_answers_well(self) -> Trial | None:
+        """What mended int8 has to be faster than; its bytes are another matter."""
+        well = (trial for trial in self.trials if answers_well(trial, self.job))
+        return min(well, key=lambda trial: trial.slowness, default=None)
 
     def _students(self) -> Iterator[Recipe]:
         """What is left of a thinned network, taught, in the forms that were fastest untaught."""
