@@ -207,13 +207,13 @@ class Search:
                 self.trials[place] = trial.judged(trial.verdict, f"{trial.why}; {words}")
 
     def _outcome(self, recipe: Recipe) -> bool | None:
-        """Whether a recipe keeps the budget; nothing if more nodes in fp32 would be of no use."""
+        """Whether a recipe answers well; nothing if more nodes in fp32 would be of no use."""
         trial = next((trial for trial in self.trials if trial.recipe == recipe), None)
         if trial is None or trial.ratio is None or trial.verdict == FAILED:
             return None
-        if keeps_budget(trial, self.job):
+        if answers_well(trial, self.job):
             return True
-        best = best_of(self.trials, self.job)
+        best = self._fastest_that_answers_well()
         slower = best is not None and best.ratio is not None and trial.ratio > best.ratio
         return None if slower else False
 
