@@ -205,7 +205,7 @@ def test_teaching_takes_the_minutes_of_its_steps(facts):
     assert facts.teachable.seconds_per_sample is not None
     harmed = with_int8_harmed(facts)
     quick = replace(harmed, teachable=Teachable(seconds_per_sample=0.01))
-    slow = replace(harmed, teachable=Teachable(seconds_per_sample=0.1))
+    slow = replace(harmed, teachable=Teachable(seconds_per_sample=1.0))
     never = replace(harmed, teachable=Teachable(seconds_per_sample=None, why_not="it is odd"))
     for name in ("int8-taught", "slim"):
         assert estimate(name, slow).minutes > 5 * estimate(name, quick).minutes
