@@ -11,6 +11,7 @@ from typing import Any
 
 from lepton_ai.bundle.layout import ARTIFACT
 from lepton_ai.compress.compressor import compressors
+from lepton_ai.compress.finish import finished
 from lepton_ai.data.metric import Metric
 from lepton_ai.data.samples import Samples
 from lepton_ai.data.split import split
@@ -133,7 +134,8 @@ def _int8_alone(trial: Mapping[str, Any]) -> bool:
 
 
 def _artifact(recipe: Recipe, path: Path) -> Artifact:
-    return Artifact(name=recipe.name, path=path, engine=recipe.engine, plan=recipe.plan)
+    form = finished(path, recipe.engine)
+    return Artifact(name=recipe.name, path=form, engine=recipe.engine, plan=recipe.plan)
 
 
 def _journal(result: Result) -> Path:
