@@ -80,6 +80,15 @@ g (float[n, t, 24] x) => (float[n, t, 24] y) {
     y = Add (l, z)
 }
 """
+#: As exporters write attention: the sizes of heads are computed, but for how large each is.
+COMPUTED = (
+    ATTENTION.replace(
+        "q = MatMul",
+        "s0 = Shape <start = 0, end = 1> (x) t0 = Shape <start = 1, end = 2> (x) q = MatMul",
+    )
+    .replace("q1 = Reshape", "heads = Concat <axis = 0> (s0, t0, HEADS, four) q1 = Reshape", 1)
+    .replace("o2 = Reshape", "flat = Concat <axis = 0> (s0, t0, rest) o2 = Reshape")
+)
 RECURRENT = """
 g (float[t, n, 24] x) => (float[t, n, 4] y) {
     h, hl, c = LSTM <hidden_size = 12> (x, w, r, b)
@@ -142,6 +151,31 @@ NETWORKS = {
         TEXT,
         [6, 40],
     ),
+    **{
+        name: (
+            COMPUTED.replace("HEADS", constant),
+            {
+                **dict.fromkeys(("wq", "wk", "wv", "wo"), (24, 24)),
+                "bv": (24,),
+                "gain": (24,),
+                "shift": (24,),
+                "up": (24, 40),
+                "upb": (40,),
+                "down": (40, 24),
+                "zero": np.array([0]),
+                "two": np.array([2]),
+                "four": np.array([4]),
+                constant: np.array([size]),
+                "rest": np.array([-1]),
+            },
+            TEXT,
+            [6, 40],
+        )
+        for name, constant, size in (
+            ("sizes partly computed", "six", 6),
+            ("sizes partly computed, heads left open", "open", -1),
+        )
+    },
     "recurrent": (
         RECURRENT,
         {

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from lepton_ai.compress.slimming.coupling import Coupler, Ties, sizes_of
+from lepton_ai.compress.slimming.coupling import Coupler, Ties, sizes_of, written_sizes
 from lepton_ai.graph.building import constant_of
 from lepton_ai.model.signature import Array
 
@@ -209,14 +209,15 @@ def reshape(ties: Ties, node: ir.Node) -> None:
     """Axes split into blocks, or merged from them, element by block; the rest is passed on.
 
     The first of the axes that others are merged from may lose whole blocks; the size of a block
-    stays. A Reshape whose new sizes are computed keeps all sizes.
+    stays, and so does a size that is computed.
     """
     x, y = node.inputs[0], node.outputs[0]
     before, after = sizes_of(x), sizes_of(y)
-    written = node.op_type == "Flatten" or constant_of(node.inputs[1]) is not None
-    if before is None or after is None or not written:
+    written = [0] * _rank(y) if node.op_type == "Flatten" else written_sizes(node.inputs[1])
+    if before is None or after is None or written is None or len(written) != len(after):
         ties.lock_node(node)
         return
+    _lock_axes(ties, y, None, axes=[axis for axis, size in enumerate(written) if size is None])
     for axes, others in _segments(before, after):
         if len(axes) == len(others) == 1:
             ties.tie_axes(x, axes[0], y, others[0])

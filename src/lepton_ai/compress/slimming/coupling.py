@@ -18,6 +18,7 @@ import onnx_ir as ir
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from lepton_ai.graph.building import constant_of
 from lepton_ai.model.signature import Array
 
 #: A value and one of its axes.
@@ -160,6 +161,29 @@ def sizes_of(value: ir.Value | None) -> Sequence[Any] | None:
     if value is None or value.shape is None:
         return None
     return [size if isinstance(size, int) else size.value for size in value.shape]
+
+
+def written_sizes(value: ir.Value | None) -> list[int | None] | None:
+    """The elements of a vector of sizes: numbers where they are written in the graph.
+
+    It is a constant, or several in a row, of which some may be computed; ``None`` is any other.
+    """
+    known = constant_of(value)
+    if known is not None:
+        return [int(size) for size in known.reshape(-1)]
+    maker = None if value is None else value.producer()
+    if maker is None or maker.op_type != "Concat":
+        return None
+    sizes: list[int | None] = []
+    for part in maker.inputs:
+        known, length = constant_of(part), sizes_of(part)
+        if known is not None:
+            sizes += [int(size) for size in known.reshape(-1)]
+        elif length is not None and len(length) == 1 and isinstance(length[0], int):
+            sizes += [None] * length[0]
+        else:
+            return None
+    return sizes
 
 
 def _is_unknown(value: ir.Value | None, axis: int) -> bool:

@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from lepton_ai.compress.slimming.components import components_of
 from lepton_ai.compress.slimming.couplers import GATES
-from lepton_ai.compress.slimming.coupling import Components, Site
+from lepton_ai.compress.slimming.coupling import Components, Site, written_sizes
 from lepton_ai.graph.building import add_weight, constant_of
 from lepton_ai.graph.inspection.cost import infer_shapes
 from lepton_ai.model.signature import Array
@@ -49,7 +49,15 @@ class _Removal:
         for node in model.graph:
             for value in node.outputs:
                 if value in values:
-                    value.shape = None
+                    value.shape = self._smaller(value)
+
+    def _smaller(self, value: ir.Value) -> ir.Shape:
+        """The shape that is left: what is computed from computed sizes is not inferred again."""
+        sizes = list(value.shape or ())
+        for axis in range(len(sizes)):
+            kept = self._kept.get((value, axis))
+            sizes[axis] = sizes[axis] if kept is None else int(kept.sum())
+        return ir.Shape(sizes)
 
     def _cut(self, value: ir.Value) -> None:
         array = constant_of(value)
@@ -81,14 +89,15 @@ class _Removal:
     def _write_sizes(self, node: ir.Node, graph: ir.Graph) -> None:
         y = node.outputs[0]
         kept = {axis: mask for (value, axis), mask in self._kept.items() if value is y}
-        sizes = constant_of(node.inputs[1])
-        if not kept or sizes is None:
+        written = written_sizes(node.inputs[1])
+        if not kept or written is None:
             return
-        sizes = sizes.copy()
+        sizes = list(written)
         for axis, mask in kept.items():
-            if sizes[axis] > 0:
+            if (sizes[axis] or 0) > 0:
                 sizes[axis] = int(mask.sum())
-        node.replace_input_with(1, add_weight(graph, f"{y.name}/sizes", sizes))
+        if sizes != written:
+            node.replace_input_with(1, _rewritten(node, sizes, graph))
 
     def _write_parts(self, node: ir.Node, graph: ir.Graph, as_input: bool) -> None:
         x = node.inputs[0]
@@ -107,3 +116,24 @@ class _Removal:
         named = add_weight(graph, f"{node.outputs[0].name}/parts", np.array(sizes, dtype=np.int64))
         node.resize_inputs(2)
         node.replace_input_with(1, named)
+
+
+def _rewritten(node: ir.Node, sizes: list[int | None], graph: ir.Graph) -> ir.Value:
+    """The vector that ``node`` reads its sizes from, with others where they are written in it."""
+    name, before = f"{node.outputs[0].name}/sizes", node.inputs[1]
+    maker = None if before is None else before.producer()
+    if None not in sizes or maker is None:
+        return add_weight(graph, name, np.array(sizes, dtype=np.int64))
+    parts, begin = [], 0
+    for part in maker.inputs:
+        end = begin + int(part.shape[0])  # type: ignore[union-attr, index, arg-type]
+        computed = constant_of(part) is None
+        known = np.array([0 if computed else size for size in sizes[begin:end]], dtype=np.int64)
+        parts.append(part if computed else add_weight(graph, f"{name}/part", known))
+        begin = end
+    joined = ir.node("Concat", parts, attributes={"axis": 0}, name=name)
+    joined.outputs[0].name = name
+    joined.outputs[0].dtype = ir.DataType.INT64
+    joined.outputs[0].shape = ir.Shape([len(sizes)])
+    graph.insert_before(node, joined)
+    return joined.outputs[0]

@@ -1,6 +1,7 @@
 """What each node of a graph costs: multiply-accumulates, and the bytes that it reads and writes."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ BATCH = 1
 ELSEWHERE = 128
 #: Shapes are folded, which are short; weights are not.
 MOST_ELEMENTS_FOLDED = 1024
+#: How often sizes that were filled in are followed through the graph.
+_ROUNDS = 4
 #: A shape of more axes is none.
 MOST_AXES = 64
 
@@ -129,10 +132,47 @@ def infer_shapes(model: ir.Model) -> None:
         del model.graph.initializers[str(value.name)]
     try:
         with quiet():
-            common.ShapeInferencePass(check_type=False, strict_mode=False)(model)
+            infer = common.ShapeInferencePass(check_type=False, strict_mode=False)
+            infer(model)
+            for _ in range(_ROUNDS):
+                if not _fill_in(model):
+                    break
+                infer(model)
     finally:
         for value in open_to_callers:
             model.graph.initializers[str(value.name)] = value
+
+
+def _fill_in(model: ir.Model) -> bool:
+    """The one size that a Reshape leaves open, where the symbols of all others stay; any found?"""
+    found = False
+    for node in model.graph:
+        if node.op_type != "Reshape" or node.inputs[0] is None:
+            continue
+        before, after = node.inputs[0].shape, node.outputs[0].shape
+        size = None if before is None or after is None else _left_open(before, after)
+        if size is not None and after is not None:
+            place, number = size
+            node.outputs[0].shape = ir.Shape([*after[:place], number, *after[place + 1 :]])
+            found = True
+    return found
+
+
+def _left_open(before: ir.Shape, after: ir.Shape) -> tuple[int, int] | None:
+    """Where a size is open, and the number that it can only be."""
+    names = [size.value for size in before if not isinstance(size, int)]
+    rest = Counter(size.value for size in after if not isinstance(size, int))
+    rest.subtract(names)
+    open_ones = [name for name, count in rest.items() if count > 0]
+    if any(name is None for name in names) or any(count < 0 for count in rest.values()):
+        return None
+    if len(open_ones) != 1 or rest[open_ones[0]] != 1:
+        return None
+    left, right = (
+        math.prod(size for size in each if isinstance(size, int)) for each in (before, after)
+    )
+    place = [None if isinstance(size, int) else size.value for size in after].index(open_ones[0])
+    return (place, left // right) if right and left % right == 0 and left else None
 
 
 def _is_no_tensor(node: ir.Node) -> bool:
