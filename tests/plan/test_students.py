@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 
 from lepton_ai.engines.engine import EnginePlan
-from lepton_ai.plan import space, students
+from lepton_ai.plan import classroom, space, students
 from lepton_ai.plan.recipe import Recipe
 from lepton_ai.plan.trial import CANDIDATE, FAILED, REJECTED, Trial
 
@@ -94,3 +94,10 @@ def test_zeros_go_into_what_takes_the_fewest_bytes_and_only_once():
     assert found == [(50, 65, "half"), (50, 65, "2:4")]
     assert students.sparser([sized((), 9)]) == [("half",), ("2:4",)]
     assert students.sparser([]) == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "each", "batch"), [(400, 1 / 32, 32), (400, 0.1, 8), (9, 9, 4)]
+)
+def test_a_step_takes_as_many_samples_as_leave_enough_steps(seconds, each, batch):
+    assert classroom._batch(seconds, each) == batch

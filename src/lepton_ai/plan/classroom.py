@@ -20,8 +20,8 @@ from lepton_ai.plan.job import Event, Job, Teaching
 
 _PROCESS = "lepton_ai.plan.teaching_process"
 _STAGE = "teaching"
-#: Samples of a step.
-BATCH = 32
+#: Samples of a step: as many as leave enough steps.
+BATCHES, _ENOUGH_STEPS = (32, 16, 8, 4), 400
 #: Steps that are timed, and the share of all that each learning rate is tried on.
 _TIMED_STEPS = 3
 _TRIED_SHARE, LEAST_TRIED = 0.02, 12
@@ -79,7 +79,7 @@ class Classroom:
         words = [str(each) for each in (self._job.model.path, student, self._lessons())]
         log = self._job.journal.folder / "log.txt"
         with Child(log, title=_STAGE, environment=_PATIENT) as child:
-            base = {"batch": BATCH, "keep_zeros": keep_zeros}
+            base = {"keep_zeros": keep_zeros}
             config = self._schedule(child, key, words, base, seconds, rates, least_steps)
             checkpoint = str(self._folder.parent / f"{key}.checkpoint")
             given = *words, config, checkpoint, str(self._held_out())
@@ -140,14 +140,21 @@ class Classroom:
         known = self._job.journal.trial(f"schedule:{key}")
         if known is not None:
             return known
-        begin = time.monotonic()
+        begin, machine = time.monotonic(), self._job.machine
         self._tell(f"how fast {key} can be taught")
-        timed = []
-        for products in products_on(self._job.machine):
-            config = {**base, "steps": _TIMED_STEPS + 1, "products": products}
-            each = child.call(f"{_PROCESS}:step_seconds", *words, config, timeout=_TIMEOUT)
-            timed.append((each, config))
-        each, config = min(timed, key=lambda pair: pair[0])
+
+        def step_seconds(**more: Any) -> tuple[float, dict[str, Any]]:
+            config = {**base, "steps": _TIMED_STEPS + 1, **more}
+            found = child.call(f"{_PROCESS}:step_seconds", *words, config, timeout=_TIMEOUT)
+            return float(found), config
+
+        least, config = min(
+            (step_seconds(batch=BATCHES[-1], products=each) for each in products_on(machine)),
+            key=lambda pair: pair[0],
+        )
+        each, config = step_seconds(
+            batch=_batch(seconds, least / BATCHES[-1]), products=config["products"]
+        )
         steps = _length((seconds - (time.monotonic() - begin)) / each)
         if steps < least_steps:
             raise ModelError(
@@ -175,6 +182,12 @@ def check_installed() -> None:
     """Raise :class:`MissingExtraError` where there is no PyTorch, which trains."""
     if find_spec("torch") is None:
         raise MissingExtraError("torch", "train")
+
+
+def _batch(seconds: float, seconds_per_sample: float) -> int:
+    """How many samples a step takes, where one more of them costs as much as the first."""
+    few = (size for size in BATCHES if seconds >= size * seconds_per_sample * _ENOUGH_STEPS)
+    return next(few, BATCHES[-1])
 
 
 def _length(affordable: float) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from lepton_ai.plan.advising.facts import Facts, Piece
 from lepton_ai.plan.advising.method import MEASURED, Estimate, Method
-from lepton_ai.plan.classroom import BATCH, LEAST_TRIED
+from lepton_ai.plan.classroom import BATCHES, LEAST_TRIED
 from lepton_ai.plan.graphs import LEAST_STEPS, RATES
 from lepton_ai.plan.trial import FAILED, Trial
 
@@ -33,6 +33,8 @@ MEMORY_BOUND = 8.0
 KEPT, OPEN, LOST = 0.95, 0.5, 0.05
 #: Steps on which a search tries learning rates before it teaches.
 STEPS_OF_RATES = len(RATES) * LEAST_TRIED
+#: The fewest samples of a step.
+FEWEST = BATCHES[-1]
 
 
 def tried(facts: Facts, method: Method) -> list[Trial]:
@@ -144,7 +146,7 @@ def smaller_weights(facts: Facts, share: float, of: int | None = None) -> float:
     return 1 - (1 - share) * min(shrunk, facts.graph.bytes) / facts.graph.bytes
 
 
-def teaching_minutes(facts: Facts, samples: int = (LEAST_STEPS + STEPS_OF_RATES) * BATCH) -> float:
+def teaching_minutes(facts: Facts, samples: int = (LEAST_STEPS + STEPS_OF_RATES) * FEWEST) -> float:
     """The minutes to teach with ``samples``; by default the fewest steps that are of use."""
     seconds = facts.teachable.seconds_per_sample if facts.teachable else None
     return samples * (seconds or 0.0) / 60

@@ -5,6 +5,7 @@ from lepton_ai.plan.advising.method import DERIVED, Estimate, Method
 from lepton_ai.plan.advising.methods.int8 import WEIGHT_SHARE
 from lepton_ai.plan.advising.methods.int8_static_ort import Int8StaticOrt
 from lepton_ai.plan.advising.predicting import (
+    FEWEST,
     OPEN,
     cannot_be_taught,
     chance_of,
@@ -13,7 +14,7 @@ from lepton_ai.plan.advising.predicting import (
     trial_minutes,
     tried,
 )
-from lepton_ai.plan.classroom import BATCH, LEAST_TRIED
+from lepton_ai.plan.classroom import LEAST_TRIED
 from lepton_ai.plan.graphs import LEAST_ROUNDED_STEPS, ROUNDED_RATES
 from lepton_ai.plan.recipe import Recipe
 
@@ -46,7 +47,7 @@ class Int8Taught(Method):
         why_not = cannot_be_taught(facts)
         if why_not is not None:
             return self.refused(why_not)
-        minutes = max(_LEAST_MINUTES, teaching_minutes(facts, samples=_STEPS * BATCH))
+        minutes = max(_LEAST_MINUTES, teaching_minutes(facts, samples=_STEPS * FEWEST))
         return Estimate(
             method=self.name,
             ratio=fastest.slowness,
