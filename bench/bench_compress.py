@@ -1,9 +1,10 @@
 """Compression on real models and data, held to the bars of each case.
 
-``make bench-compress`` writes ``results/compress.md``. Each case prepares a trained model with its
-data (kept in the cache), and ``lepton_ai.optimize`` searches. What ships is then raced in turns
-with what it is compared with, one sample at a time on all cores: the fp32 original in ONNX Runtime,
-the fastest artifact in int8 alone that kept the budget, and int8 as it comes.
+``make bench-compress`` writes ``results/compress.md`` from the rows in ``results/compress.json``;
+where cases are named, the rows of the others stay. Each case prepares a trained model with its data
+(kept in the cache), and ``lepton_ai.optimize`` searches. What ships is then raced in turns with what
+it is compared with, one sample at a time on all cores: the fp32 original in ONNX Runtime, the
+fastest artifact in int8 alone that kept the budget, and int8 as it comes.
 """
 
 import argparse
@@ -42,6 +43,7 @@ from lepton_ai.pipeline.result import Result
 from lepton_ai.plan.journal import cache_folder
 
 RESULTS = Path(__file__).parent / "results" / "compress.md"
+ROWS = RESULTS.with_suffix(".json")
 #: Real samples that the race walks through.
 FEEDS = 32
 WINNER, PLAIN, FASTEST, DEFAULT = "winner", "fp32 ONNX Runtime", "fastest int8", "default int8"
@@ -51,7 +53,6 @@ def main() -> None:
     """Prepare the cases that were asked for; unless that is all, run them and write the page."""
     options = _options()
     home = options.prepare or cache_folder() / "bench-compress"
-    rows: list[dict[str, Any]] = []
     for name in options.cases or NAMES:
         chosen = case(name)
         print(f"# preparing {name}", file=sys.stderr, flush=True)
@@ -59,26 +60,32 @@ def main() -> None:
         if options.prepare:
             print(json.dumps(prepared))
             continue
-        rows.append(_row(chosen, prepared, home / name, options))
-        print(f"# {json.dumps(rows[-1])}", file=sys.stderr, flush=True)
-        if not options.cases:  # what was measured is kept, come what may
-            _write("\n".join(_page(rows, options)))
-    if options.cases and rows:
-        print("\n".join(_page(rows, options)))
+        row = _row(chosen, prepared, home / name, options)
+        print(f"# {json.dumps(row)}", file=sys.stderr, flush=True)
+        _keep(row)  # what was measured is kept, come what may
 
 
-def _write(page: str) -> None:
-    RESULTS.parent.mkdir(exist_ok=True)
-    scratch = RESULTS.with_suffix(".partial")
-    scratch.write_text(page + "\n", encoding="utf-8")
-    scratch.replace(RESULTS)
+def _keep(row: dict[str, Any]) -> None:
+    """Put ``row`` in the place of the last one of its case, and write the page anew."""
+    rows = json.loads(ROWS.read_text(encoding="utf-8")) if ROWS.exists() else {}
+    rows[row["case"]] = row
+    ordered = {name: rows[name] for name in NAMES if name in rows}
+    ROWS.parent.mkdir(exist_ok=True)
+    _write(ROWS, json.dumps(ordered, indent=1))
+    _write(RESULTS, "\n".join(_page(list(ordered.values()))))
+
+
+def _write(path: Path, text: str) -> None:
+    scratch = path.with_suffix(".partial")
+    scratch.write_text(text + "\n", encoding="utf-8")
+    scratch.replace(path)
 
 
 def _row(
     chosen: Case, prepared: dict[str, Any], folder: Path, options: argparse.Namespace
 ) -> dict[str, Any]:
     """All numbers of a case: the search's own, and those of one race at its end."""
-    arguments = chosen.arguments(folder)
+    arguments, machine = chosen.arguments(folder), fingerprint()
     result = lepton.optimize(
         arguments.pop("model"),
         arguments.pop("data"),
@@ -97,6 +104,8 @@ def _row(
         "why": result.why,
         "certificate": result.certificate,
         "minutes": result.record["seconds"] / 60,
+        "allowed": options.minutes,
+        "machine": f"{machine.cpu}, {machine.cores} cores, with {', '.join(machine.isa)}",
         "artifacts": rivals,
     }
 
@@ -175,13 +184,12 @@ def _figure(bar: Bar, row: dict[str, Any]) -> float | None:
     return found[bar.against]["p50_ms"] / found[WINNER]["p50_ms"]
 
 
-def _page(rows: list[dict[str, Any]], options: argparse.Namespace) -> Iterator[str]:
-    machine = fingerprint()
+def _page(rows: list[dict[str, Any]]) -> Iterator[str]:
     yield "# Compression\n"
-    yield f"`make bench-compress` on {machine.cpu}, {machine.cores} cores, with"
-    yield f"{', '.join(machine.isa)}."
-    yield f"Searches of at most {options.minutes:g} minutes; what is compared was timed in one"
-    yield "race, one sample at a time on all cores.\n"
+    for machine in dict.fromkeys(row["machine"] for row in rows):
+        cases = [row["case"] for row in rows if row["machine"] == machine]
+        yield f"`python bench/bench_compress.py {' '.join(cases)}` on {machine}."
+    yield "What is compared in a case was timed in one race, one sample at a time on all cores.\n"
     yield "## Bars\n"
     yield "A bar is met where the figure reaches it and the budget is proven to be met.\n"
     yield "| model and data | against | figure | bar | met |"
@@ -220,14 +228,14 @@ def _artifact_table(rows: list[dict[str, Any]]) -> Iterator[str]:
 def _certificate_table(rows: list[dict[str, Any]]) -> Iterator[str]:
     yield "\n## Certificates\n"
     yield "The drop of the winner on samples that the search never saw, and its upper bound.\n"
-    yield "| case | fp32 | drop | bound | allowed | samples | status | search min |"
+    yield "| case | fp32 | drop | bound | allowed | samples | status | search min (of) |"
     yield "|---" * 8 + "|"
     for row in rows:
         held = row["certificate"]
         yield (
             f"| {row['case']} | {row['fp32']:.4f} | {held['drop']:.4f} | {held['bound']:.4f} "
             f"({held['confidence']:.0%}) | {held['max_drop']:g} | {held['n']:,} "
-            f"| {row['status']} | {row['minutes']:.1f} |"
+            f"| {row['status']} | {row['minutes']:.1f} ({row['allowed']:g}) |"
         )
 
 
