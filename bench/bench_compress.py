@@ -1,10 +1,10 @@
 """Compression on real models and data, held to the bars of each case.
 
 ``make bench-compress`` writes ``results/compress.md`` from the rows in ``results/compress.json``;
-where cases are named, the rows of the others stay. Each case prepares a trained model with its data
-(kept in the cache), and ``lepton_ai.optimize`` searches. What ships is then raced in turns with what
-it is compared with, one sample at a time on all cores: the fp32 original in ONNX Runtime, the
-fastest artifact in int8 alone that kept the budget, and int8 as it comes.
+where cases are named, the rows of the others stay. Each case prepares a trained model with its
+data (kept in the cache), and ``lepton_ai.optimize`` searches. What ships is then raced in turns
+with what it is compared with, one sample at a time on all cores: the fp32 original in ONNX Runtime,
+the fastest artifact in int8 alone that kept the budget, and int8 as it comes.
 """
 
 import argparse
