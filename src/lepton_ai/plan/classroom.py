@@ -38,7 +38,8 @@ _HELD_OUT = 128
 #: What the names of instruction sets that multiply in bf16 hold.
 _BF16 = "bf16"
 #: Threads that wait for one another by spinning take ten times as long where others work as well.
-_PATIENT = {"OMP_WAIT_POLICY": "passive"}
+#: oneDNN compiles each kernel for each shape, and texts have many: more than it keeps by itself.
+_TEACHING = {"OMP_WAIT_POLICY": "passive", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "16384"}
 
 
 class Classroom:
@@ -78,7 +79,7 @@ class Classroom:
         check_installed()
         words = [str(each) for each in (self._job.model.path, student, self._lessons())]
         log = self._job.journal.folder / "log.txt"
-        with Child(log, title=_STAGE, environment=_PATIENT) as child:
+        with Child(log, title=_STAGE, environment=_TEACHING) as child:
             base = {"keep_zeros": keep_zeros}
             config = self._schedule(child, key, words, base, seconds, rates, least_steps)
             checkpoint = str(self._folder.parent / f"{key}.checkpoint")

@@ -63,7 +63,8 @@ class DistilConfig:
 class Distilling:
     """A student in training; :meth:`advance` it, and take what it has become from :meth:`student`.
 
-    The initialisers named in ``frozen`` stay as they are.
+    The initialisers named in ``frozen`` stay as they are, and so do tables that rows are looked up
+    in: most rows are in no lesson, and would only decay.
 
     Raises:
         EngineError: an operator of either graph has no meaning in PyTorch.
@@ -87,8 +88,9 @@ class Distilling:
         self._answers = len(student.graph.outputs)
         self._teacher = _module(teacher, pairs, config.products).eval().requires_grad_(False)
         self._student = _module(student, pairs, config.products)
+        tables = _tables(student)
         for field, name in self._student.initialisers.items():
-            if name in frozen:
+            if name in frozen or name in tables:
                 getattr(self._student.weights, field).requires_grad_(False)
         if not any(weight.requires_grad for weight in self._student.parameters()):
             raise ModelError("the network holds no weights that can be trained")
@@ -294,6 +296,15 @@ def _module(model: ir.Model, features: Sequence[str], products: str | None) -> G
     for weight in module.parameters():
         weight.data = _images_last(weight.data)
     return module
+
+
+def _tables(model: ir.Model) -> set[str]:
+    """The initialisers that rows are looked up in, and nothing else is done with."""
+    return {
+        name
+        for name, value in model.graph.initializers.items()
+        if value.uses() and all(n.op_type == "Gather" and i == 0 for n, i in value.uses())
+    }
 
 
 def _images_last(x: torch.Tensor) -> torch.Tensor:
