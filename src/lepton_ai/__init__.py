@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from lepton_ai.errors import LeptonError as LeptonError
     from lepton_ai.errors import UserError as UserError
     from lepton_ai.pipeline.advise import advise as advise
+    from lepton_ai.pipeline.bench import bench as bench
     from lepton_ai.pipeline.check_compressor import check_compressor as check_compressor
     from lepton_ai.pipeline.inspect import inspect as inspect
     from lepton_ai.pipeline.optimize import optimize as optimize
@@ -26,6 +27,7 @@ __all__ = [
     "UserError",
     "__version__",
     "advise",
+    "bench",
     "check_compressor",
     "check_engine",
     "inspect",
@@ -39,6 +41,7 @@ _TARGETS = {
     "LeptonError": "lepton_ai.errors:LeptonError",
     "UserError": "lepton_ai.errors:UserError",
     "advise": "lepton_ai.pipeline.advise:advise",
+    "bench": "lepton_ai.pipeline.bench:bench",
     "check_compressor": "lepton_ai.pipeline.check_compressor:check_compressor",
     "check_engine": "lepton_ai.engines.conformance:check_engine",
     "inspect": "lepton_ai.pipeline.inspect:inspect",
