@@ -90,7 +90,9 @@ def _row(
         arguments.pop("model"),
         arguments.pop("data"),
         budget=lepton.Budget(
-            max_drop=chosen.max_drop, max_size_mb=chosen.max_size_mb, minutes=options.minutes
+            max_drop=chosen.max_drop,
+            max_transfer_mb=chosen.max_transfer_mb,
+            minutes=options.minutes,
         ),
         **arguments,
         **_teaching(folder / chosen.train),

@@ -43,7 +43,7 @@ class Case:
     train: str = "train.npz"
     metric: str = "accuracy"
     max_drop: float = 0.01
-    max_size_mb: float | None = None
+    max_transfer_mb: float | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
 
     def prepared(self, folder: Path) -> dict[str, Any]:

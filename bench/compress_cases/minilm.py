@@ -70,6 +70,6 @@ CASE = Case(
     model="model",
     data="data.csv",
     train="train.csv",
-    max_size_mb=11,
+    max_transfer_mb=10.4,
     columns={"text": "text", "label": "label"},
 )

@@ -93,7 +93,8 @@ class Bench:
         latency = times["candidate"]
         ratio = latency.p50_ms / times["original"].p50_ms
         measurement = self._measurement(recipe, runner, latency)
-        if best is not None and self._is_hopeless(ratio, best):
+        wanted = recipe.tells_what_was_learnt and recipe.plan.precision == "fp32"
+        if best is not None and not wanted and self._is_hopeless(ratio, best):
             return Trial(
                 recipe=recipe,
                 verdict=REJECTED,

@@ -17,7 +17,7 @@ from lepton_ai.plan.calibration import CalibrationFolder
 from lepton_ai.plan.classroom import Classroom, check_installed
 from lepton_ai.plan.job import Event, Job
 from lepton_ai.plan.recipe import Recipe
-from lepton_ai.plan.students import Student
+from lepton_ai.plan.students import LONGER, PATTERNS, Student
 
 # By name, for the child: both load libraries that this process can do without.
 _PROCESS = "lepton_ai.plan.graph_process"
@@ -213,23 +213,26 @@ class Graphs:
         standard = tuple(each for each in like.rewrites if each == STANDARD)
         base = replace(name, student=student[:-1], rewrites=() if student[1:] else standard)
         last, key = student[-1], name.origin[0]
-        step = "thin" if isinstance(last, int) else "zero"
-        given = self._how_thin(last, like) if isinstance(last, int) else [last]
-        less = self._make(
-            f"thin-{key}",
-            f"{_TEACHING}:{step}",
-            key,
-            self.path(base),
-            *given,
-            timeout=_THINNING_TIMEOUT,
-        )
+        sparse = last in PATTERNS
+        if last == LONGER:
+            less = self.path(base)
+        else:
+            given = self._how_thin(last, like) if isinstance(last, int) else [last]
+            less = self._make(
+                f"thin-{key}",
+                f"{_TEACHING}:{'zero' if sparse else 'thin'}",
+                key,
+                self.path(base),
+                *given,
+                timeout=_THINNING_TIMEOUT,
+            )
         Classroom(self._job, self._folder).teach(
             key,
             less,
             seconds=seconds,
             rates=RATES,
             least_steps=LEAST_STEPS,
-            keep_zeros=step == "zero",
+            keep_zeros=sparse,
         )
 
     def _how_thin(self, percent: int, like: Recipe) -> list[Any]:

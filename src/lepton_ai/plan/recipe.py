@@ -8,14 +8,17 @@ from typing import Any
 
 from lepton_ai.engines.engine import EnginePlan
 
+#: What was done to a student beside thinning it, in words.
+_STUDENT = {"longer": "taught longer", "half": "sparse half", "2:4": "sparse 2:4"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How an artifact is made from the original graph: rewrites, a compressor, an engine's plan.
 
     ``student`` says that it is made not of the original but of a network that was thinned and
-    taught by it: the shares of the time that were aimed at, in percent, and last the pattern of the
-    zeros in its weights, if any were put there. ``kept`` are the nodes that
+    taught by it: the shares of the time that were aimed at, in percent, where it was taught longer,
+    and the pattern of the zeros in its weights, if any were put there. ``kept`` are the nodes that
     the compressor leaves in floating point; ``taught`` says that its result was trained with its
     rounding in place; ``small_tables``, that what rows are looked up in is stored in 4 bits. The
     forms follow: thinning, rewrites and the compressor
@@ -37,6 +40,11 @@ class Recipe:
         return replace(self, compressor=None, kept=(), taught=False, small_tables=False)
 
     @property
+    def tells_what_was_learnt(self) -> bool:
+        """Whether it is a student as it was taught: what is made of it can only answer worse."""
+        return bool(self.student) and not self.rewrites and self == self.uncompressed
+
+    @property
     def name(self) -> str:
         """The recipe in words, unique within a search."""
         form = self.compressor or self.plan.precision
@@ -49,8 +57,8 @@ class Recipe:
         form += " + int4 tables" if self.small_tables else ""
         shares = "·".join(str(each) for each in self.student if isinstance(each, int))
         slim = (f"slim {shares} %",) if shares else ()
-        sparse = (f"sparse {each}" for each in self.student if isinstance(each, str))
-        return " · ".join((*slim, *sparse, *self.rewrites, form, self.engine, *self.plan.words))
+        words = (_STUDENT[each] for each in self.student if isinstance(each, str))
+        return " · ".join((*slim, *words, *self.rewrites, form, self.engine, *self.plan.words))
 
     @property
     def key(self) -> str:

@@ -24,10 +24,12 @@ from lepton_ai.plan.recipe import Recipe
 from lepton_ai.plan.students import Student
 from lepton_ai.plan.trial import CANDIDATE, FAILED, REJECTED, Trial
 
-#: Shares of the minutes: what is left is for the last race and the certificate.
+#: Shares of the minutes: when trials end; when plans end at the earliest and at the latest, for
+#: what is left is for the last race and the certificate; what trying a student's forms takes.
 _UNTIL_TRIALS_END = 0.5
-_UNTIL_TAUGHT = 0.65
-_UNTIL_PLANS_END = 0.72
+_UNTIL_PLANS_END, _LATEST_END, _FORMS_SHARE = 0.72, 0.92, 0.07
+#: Seconds for the last race, and by how much the certificate may take longer than reckoned.
+_RACE_SECONDS, _SLACK = 45.0, 1.5
 _MENDING = "mending int8"
 #: What mended int8 may be slower than what it mends without more being tried.
 _AS_FAST = 1.1
@@ -60,10 +62,10 @@ class Search:
             (_MENDING, _UNTIL_TRIALS_END, self._mended),
             ("rewrites of one engine", _UNTIL_TRIALS_END, self._for_one_engine),
             ("rewrites together", _UNTIL_TRIALS_END, lambda: space.combined(self.trials)),
-            ("students", _UNTIL_PLANS_END, self._students),
-            ("sparser students", _UNTIL_PLANS_END, self._sparser),
-            ("smaller tables", _UNTIL_PLANS_END, self._with_small_tables),
-            ("plans", _UNTIL_PLANS_END, self._planned_anew),
+            ("students", _LATEST_END, self._students),
+            ("sparser students", _LATEST_END, self._sparser),
+            ("smaller tables", _LATEST_END, self._with_small_tables),
+            ("plans", _LATEST_END, self._planned_anew),
         ]
         for name, until, recipes in stages:
             self._stage(name, until, recipes())
@@ -158,38 +160,56 @@ class Search:
         like = students.like(self._in_order(), self.trials)
         tried: list[tuple[Student, bool]] = []
         while like is not None and (student := students.following(tried)):
-            left = self.job.budget.minutes * 60 * (_UNTIL_TAUGHT - self._share_gone())
-            seconds = students.seconds_for(student, left)
-            recipe = replace(like, student=student, rewrites=(), kept=())
-            if seconds is None:
-                why = "not tried: too few minutes are left to teach a thinner network"
-                self.trials.append(Trial(recipe=recipe, verdict=REJECTED, why=why))
+            if not self._make_student(student, like, self._plans_end() - _FORMS_SHARE):
                 return
-            try:
-                self.bench.graphs.make_student(student, like, seconds)
-            except (LeptonError, OSError) as failure:
-                self.trials.append(Trial(recipe=recipe, verdict=FAILED, why=str(failure)))
-                return
-            yield from space.of_student(student, self.trials)
-            yield from self._mended_of(self._of(student), _UNTIL_PLANS_END)
+            plain = students.plain(student, like)
+            yield plain
+            if self._outcome(plain):
+                yield from (r for r in space.of_student(student, self.trials) if r != plain)
+                yield from self._mended_of(self._of(student), self._plans_end())
             tried.append((student, any(answers_well(t, self.job) for t in self._of(student))))
 
     def _sparser(self) -> Iterator[Recipe]:
         """Where too much is to transfer: zeros in what takes least, taught."""
         like = students.like(self._in_order(), self.trials)
         wanted = self.job.budget.max_transfer_mb is not None and not self._in_order()
-        for student in students.sparser(self._too_large()) if wanted else ():
-            left = self.job.budget.minutes * 60 * (_UNTIL_PLANS_END - self._share_gone())
-            seconds = students.seconds_for(student, left)
-            if like is None or seconds is None:
-                return
-            try:
-                self.bench.graphs.make_student(student, like, seconds)
-            except (LeptonError, OSError) as failure:
-                recipe = replace(like, student=student, rewrites=(), kept=())
-                self.trials.append(Trial(recipe=recipe, verdict=FAILED, why=str(failure)))
-                continue
-            yield from space.of_student(student, self.trials)
+        for student in students.sparser(self._too_large()) if wanted and like is not None else ():
+            assert like is not None, "there is nothing to make without it"
+            if self._make_student(student, like, self._plans_end()):
+                yield from space.of_student(student, self.trials)
+
+    def _make_student(self, student: Student, like: Recipe, until: float) -> bool:
+        """Thin and teach, in a part of what is left of the minutes; whether there is a student."""
+        left = self.job.budget.minutes * 60 * (until - self._share_gone())
+        seconds = students.seconds_for(student, left)
+        recipe = students.plain(student, like)
+        if seconds is None:
+            why = "not tried: too few minutes are left to teach a thinner network"
+            self.trials.append(Trial(recipe=recipe, verdict=REJECTED, why=why))
+            return False
+        try:
+            self.bench.graphs.make_student(student, like, seconds)
+        except (LeptonError, OSError) as failure:
+            self.trials.append(Trial(recipe=recipe, verdict=FAILED, why=str(failure)))
+            return False
+        return True
+
+    def _end(self, until: float) -> float:
+        """The share of the minutes that ends a stage: never later than the last race begins."""
+        return until if until == math.inf else min(until, self._plans_end())
+
+    def _plans_end(self) -> float:
+        """The share of the minutes after which the last race and the certificate begin.
+
+        They take what it takes to answer the samples of the certify split, by the original and by
+        the fastest, and to load those that race.
+        """
+        best = best_of(self.trials, self.job)
+        fastest = self.oracle.milliseconds * (1.0 if best is None else min(1.0, best.slowness))
+        calls = len(self.job.split.certify) / self.job.samples.per_call
+        seconds = calls * (self.oracle.milliseconds + 2 * fastest) / 1000
+        share = (_RACE_SECONDS + _SLACK * seconds) / (self.job.budget.minutes * 60)
+        return min(_LATEST_END, max(_UNTIL_PLANS_END, 1 - share))
 
     def _of(self, student: Student) -> list[Trial]:
         return [trial for trial in self.trials if trial.recipe.student == student]
@@ -257,7 +277,7 @@ class Search:
         for done, recipe in enumerate(recipes):
             best = best_of(self.trials, self.job)
             why = space.not_worth_it(recipe, self.trials)
-            if best is not None and self._share_gone() > until:
+            if best is not None and self._share_gone() > self._end(until):
                 why = "not tried: the minutes ran out"
             if why is not None:
                 self.trials.append(Trial(recipe=recipe, verdict=REJECTED, why=why))

@@ -1,8 +1,9 @@
 """Which students to make: thinner networks, taught by the network that they were.
 
 A student is named by the shares of the time that were aimed at, in percent, one after the other:
-``(50,)`` is the original at half its time, ``(50, 65)`` is that one thinned once more. One with
-zeros in its weights ends with their pattern: ``(50, "2:4")``.
+``(50,)`` is the original at half its time, ``(50, 65)`` is that one thinned once more. One that
+was taught once more has a word for it, ``(50, "longer")``; one with zeros in its weights ends with
+their pattern, ``(50, "2:4")``.
 """
 
 from collections.abc import Sequence
@@ -16,10 +17,12 @@ from lepton_ai.plan.trial import Trial
 #: those that are tried where these were too little.
 _FIRST, _FURTHER = 50, 65
 _MILDER = {_FIRST: 75, _FURTHER: 85}
-#: The shares of the time left for teaching that the first student gets, which has less to learn
-#: than those made of it, and that each of these gets; the fewest seconds.
+#: The shares of the time left for teaching that the first student gets, and that each of those made
+#: of it gets, which have more to learn; the fewest seconds.
 _FIRST_SHARE, _NEXT_SHARE, _LEAST_SECONDS = 0.3, 0.5, 45.0
 
+#: A student that is taught once more, as it is.
+LONGER = "longer"
 #: Zeros in the smaller half of each weight, and in the smaller two of each four.
 PATTERNS = ("half", "2:4")
 
@@ -33,8 +36,11 @@ def following(tried: Sequence[tuple[Student, bool]]) -> Student | None:
     last, kept = tried[-1]
     if kept:
         return (*last, _FURTHER)
-    milder = _MILDER.get(int(last[-1]))
-    return None if milder is None else (*last[:-1], milder)
+    if last[-1] != LONGER:
+        return (*last, LONGER)
+    *before, share, _ = last
+    milder = _MILDER.get(int(share))
+    return None if milder is None else (*before, milder)
 
 
 def sparser(too_large: Sequence[Trial]) -> list[Student]:
@@ -47,7 +53,7 @@ def sparser(too_large: Sequence[Trial]) -> list[Student]:
 
 
 def _is_sparse(trial: Trial) -> bool:
-    return any(isinstance(each, str) for each in trial.recipe.student)
+    return any(each in PATTERNS for each in trial.recipe.student)
 
 
 def seconds_for(student: Student, left: float) -> float | None:
@@ -55,6 +61,11 @@ def seconds_for(student: Student, left: float) -> float | None:
     if left < _LEAST_SECONDS:
         return None
     return max(_LEAST_SECONDS, left * (_FIRST_SHARE if student == (_FIRST,) else _NEXT_SHARE))
+
+
+def plain(student: Student, like: Recipe) -> Recipe:
+    """A student in floating point, in the engine that it was made for: what it has learnt."""
+    return Recipe(engine=like.engine, plan=EnginePlan(threads=like.plan.threads), student=student)
 
 
 def like(best: Sequence[Trial], trials: Sequence[Trial]) -> Recipe | None:
