@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lepton_ai.bundle.layout import ARTIFACT
-from lepton_ai.compress.compressor import compressors
+from lepton_ai.compress.compressor import compressors, storages
 from lepton_ai.compress.finish import finished
 from lepton_ai.data.metric import Metric
 from lepton_ai.data.samples import Samples
@@ -129,8 +129,9 @@ class Loss:
 
 def _int8_alone(trial: Mapping[str, Any]) -> bool:
     """Whether its recipe is in int8, and no step of it made the network itself smaller."""
-    recipe = trial["recipe"]
-    return (recipe["compressor"] or "").startswith("int8") and not recipe["student"]
+    recipe = Recipe.from_json(trial["recipe"])
+    made = recipe.student or recipe.small_tables
+    return recipe.compressor is not None and recipe.compressor not in storages.names() and not made
 
 
 def _artifact(recipe: Recipe, path: Path) -> Artifact:

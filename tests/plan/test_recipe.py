@@ -39,6 +39,8 @@ def test_nodes_that_are_kept_make_another_graph_and_another_name():
 def test_its_name_says_everything():
     assert RECIPE.name == "standard · int8-dynamic · onnxruntime · 1 thread · without SomeFusion"
     assert STUDENT.name.startswith("slim 50·65 % · sparse 2:4 · standard · int8-dynamic taught + i")
+    longer = replace(RECIPE, student=(50, "longer", 65))
+    assert longer.name.startswith("slim 50 % · taught longer · slim 65 % · standard")
     assert STUDENT.graph_key == ("student-50-65-2of4+standard+int8-dynamic-taught-tables"), (
         "a name that every file system takes"
     )

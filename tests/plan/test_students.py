@@ -93,10 +93,10 @@ def sized(student, megabytes) -> Trial:
 
 
 def test_zeros_go_into_what_takes_the_fewest_bytes_and_only_once():
-    found = students.sparser([sized((50,), 3), sized((50, 65), 2), sized((50, "2:4"), 1)])
+    found = students.sparser([sized((50,), 3), sized((50, 65), 2), sized((50, "2:4"), 1)], 0.5)
     assert found == [(50, 65, "half"), (50, 65, "2:4")]
-    assert students.sparser([sized((), 9)]) == [("half",), ("2:4",)]
-    assert students.sparser([]) == []
+    assert students.sparser([sized((), 9)], 8.0) == [("half",), ("2:4",)]
+    assert students.sparser([sized((), 9)], 10.0) == []
 
 
 @pytest.mark.parametrize(

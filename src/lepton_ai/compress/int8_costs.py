@@ -37,6 +37,8 @@ def reasons(
     quantiser put in the node that it was put in for.
     """
     total = sum(kernel.milliseconds for kernel in kernels)
+    if not total:
+        return []
     found = [
         *_alone(kernels, beside, _ROUNDING, "to rounding and widening that nothing fuses"),
         *_alone(kernels, beside, _MOVING, "to changes of layout"),

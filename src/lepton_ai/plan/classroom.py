@@ -124,7 +124,10 @@ class Classroom:
             shutil.rmtree(partial, ignore_errors=True)
             indices = [int(index) for index in teaching.indices]
             Lessons.write(partial, teaching.samples.calls(indices), teaching.classes())
-            partial.replace(folder)
+            try:
+                partial.replace(folder)
+            except OSError:  # another search wrote the same first
+                shutil.rmtree(partial, ignore_errors=True)
         return folder
 
     def _schedule(

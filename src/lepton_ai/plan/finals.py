@@ -389,7 +389,8 @@ def _dominates(other: Trial, trial: Trial) -> bool:
     return one != two and all(a <= b for a, b in zip(one, two, strict=True))
 
 
-def _costs(trial: Trial) -> tuple[float, float, int]:
+def _costs(trial: Trial) -> tuple[float, float, int, int]:
     assert trial.measurement is not None, "a candidate was measured"
     drop = 0.0 if trial.equal else (trial.measurement.drop or 0.0)
-    return trial.ratio or 0.0, drop, trial.measurement.bytes_on_disk
+    size = trial.measurement.bytes_on_disk, trial.measurement.bytes_to_transfer
+    return trial.ratio or 0.0, drop, *size

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
 from lepton_ai.engines.engine import EnginePlan
@@ -55,10 +56,8 @@ class Recipe:
         if self.taught:
             form += " taught"
         form += " + int4 tables" if self.small_tables else ""
-        shares = "·".join(str(each) for each in self.student if isinstance(each, int))
-        slim = (f"slim {shares} %",) if shares else ()
-        words = (_STUDENT[each] for each in self.student if isinstance(each, str))
-        return " · ".join((*slim, *words, *self.rewrites, form, self.engine, *self.plan.words))
+        words = _student_in_words(self.student)
+        return " · ".join((*words, *self.rewrites, form, self.engine, *self.plan.words))
 
     @property
     def key(self) -> str:
@@ -106,3 +105,12 @@ class Recipe:
             taught=record.get("taught", False),
             small_tables=record.get("small_tables", False),
         )
+
+
+def _student_in_words(steps: Sequence[int | str]) -> Iterator[str]:
+    """Shares in a row together, and what was done between them, in order."""
+    for thinned, group in groupby(steps, key=lambda each: isinstance(each, int)):
+        if thinned:
+            yield f"slim {'·'.join(map(str, group))} %"
+        else:
+            yield from (_STUDENT[str(each)] for each in group)

@@ -63,8 +63,8 @@ class Search:
             ("rewrites of one engine", _UNTIL_TRIALS_END, self._for_one_engine),
             ("rewrites together", _UNTIL_TRIALS_END, lambda: space.combined(self.trials)),
             ("students", _LATEST_END, self._students),
-            ("sparser students", _LATEST_END, self._sparser),
             ("smaller tables", _LATEST_END, self._with_small_tables),
+            ("sparser students", _LATEST_END, self._sparser),
             ("plans", _LATEST_END, self._planned_anew),
         ]
         for name, until, recipes in stages:
@@ -171,12 +171,14 @@ class Search:
 
     def _sparser(self) -> Iterator[Recipe]:
         """Where too much is to transfer: zeros in what takes least, taught."""
+        most = self.job.budget.max_transfer_mb
         like = students.like(self._in_order(), self.trials)
-        wanted = self.job.budget.max_transfer_mb is not None and not self._in_order()
-        for student in students.sparser(self._too_large()) if wanted and like is not None else ():
-            assert like is not None, "there is nothing to make without it"
+        if most is None or like is None or self._in_order():
+            return
+        for student in students.sparser(self._too_large(), most):
             if self._make_student(student, like, self._plans_end()):
                 yield from space.of_student(student, self.trials)
+                yield from self._with_small_tables()
 
     def _make_student(self, student: Student, like: Recipe, until: float) -> bool:
         """Thin and teach, in a part of what is left of the minutes; whether there is a student."""
@@ -277,7 +279,7 @@ class Search:
         for done, recipe in enumerate(recipes):
             best = best_of(self.trials, self.job)
             why = space.not_worth_it(recipe, self.trials)
-            if best is not None and self._share_gone() > self._end(until):
+            if self._share_gone() > self._end(until):
                 why = "not tried: the minutes ran out"
             if why is not None:
                 self.trials.append(Trial(recipe=recipe, verdict=REJECTED, why=why))

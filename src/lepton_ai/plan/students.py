@@ -43,13 +43,18 @@ def following(tried: Sequence[tuple[Student, bool]]) -> Student | None:
     return None if milder is None else (*before, milder)
 
 
-def sparser(too_large: Sequence[Trial]) -> list[Student]:
-    """Students with zeros of each pattern, of what takes the fewest of too many bytes."""
-    found = [t for t in too_large if t.measurement is not None and not _is_sparse(t)]
-    if not found:
+def sparser(too_large: Sequence[Trial], megabytes: float) -> list[Student]:
+    """Students with zeros of each pattern, of what takes least of what is too much to transfer."""
+    found = [
+        (trial.measurement.bytes_to_transfer, trial.recipe.student)
+        for trial in too_large
+        if trial.measurement is not None and not _is_sparse(trial)
+    ]
+    over = [(size, student) for size, student in found if size > megabytes * 1e6]
+    if not over:
         return []
-    least = min(found, key=lambda trial: trial.measurement.bytes_to_transfer)  # type: ignore[union-attr]
-    return [(*least.recipe.student, pattern) for pattern in PATTERNS]
+    _, least = min(over, key=lambda pair: pair[0])
+    return [(*least, pattern) for pattern in PATTERNS]
 
 
 def _is_sparse(trial: Trial) -> bool:

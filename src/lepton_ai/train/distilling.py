@@ -11,7 +11,6 @@ what the teacher's scores are about, their cross entropy is added.
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +25,7 @@ from lepton_ai.operators.module import GraphModule
 from lepton_ai.train.lessons import Lessons
 from lepton_ai.train.loop import Loop, TrainConfig
 from lepton_ai.train.lowering import lowered
+from lepton_ai.train.watching import LOOKS, Answer, Watching, has_stalled
 
 TEMPERATURE = 2.0
 #: Values between the layers that are compared, evenly over the depth.
@@ -33,12 +33,12 @@ MOST_FEATURES = 6
 #: Operators whose answers are worth comparing: what a layer or a block ends with.
 _ENDS = frozenset({"Add", "Conv", "Gemm", "LayerNormalization", "MatMul"})
 _LEAST_VARIANCE = 1e-12
-#: How often in a schedule lessons that are held out are asked; how many times in a row they may get
-#: no better; what part of the steps that are done is taken to end.
-_LOOKS, _PATIENCE, _NO_BETTER, _LAST_PART = 20, 5, 0.99, 10
-#: What the labels weigh beside the teacher's own answers; batches on which it is asked whether they
-#: are classes of those, and the share that then has to be answered rightly.
-_LABELS_WEIGH, _ASKED, _ANSWERED = 0.5, 4, 0.5
+#: What part of the steps that are done is taken to end, where more of them would not help.
+_LAST_PART = 10
+#: What the labels weigh beside the teacher's own answers; samples on which it is asked whether they
+#: are classes of those; of these the share that it has to know, and of what the commonest class
+#: leaves open, the share that it may miss.
+_LABELS_WEIGH, _ASKED, _KNOWN, _MISSED = 0.5, 256, 0.5, 0.7
 #: Calls on which batches are compared with calls one by one.
 _CALLS_JOINED = 2
 _JOINED_RTOL = 1e-3
@@ -105,9 +105,9 @@ class Distilling:
             for weight in (self._student.parameters() if config.keep_zeros else ())
             if weight.requires_grad and weight.ndim > 1
         ]
-        self._held_out: Lessons | None = None
+        self._watching: Watching | None = None
         self._seen: list[float] = []
-        self._every = max(1, config.steps // _LOOKS)
+        self._every = max(1, config.steps // LOOKS)
         self._loop = Loop(
             self._trained,
             steps=config.steps,
@@ -149,11 +149,11 @@ class Distilling:
         self._loop.end_after(steps)
 
     def watch(self, held_out: Lessons) -> None:
-        """End the schedule early where the answers to lessons that are not taught get no better.
-
-        They are asked after each twentieth of the schedule.
-        """
-        self._held_out = held_out
+        """End the schedule early where the answers to lessons that are not taught get no better."""
+        taught = self._loop.steps * self.batch
+        self._watching = Watching(
+            held_out, self._asked(self._teacher), batch=self.batch, taught=taught
+        )
 
     def save(self, path: Path) -> None:
         """Keep all that is needed to go on; ``path`` appears whole or not at all."""
@@ -175,24 +175,17 @@ class Distilling:
                 weight.mul_(kept)
 
     def _look(self) -> None:
-        """Ask what is held out, if it is time, and end where that has stopped to help."""
-        if self._held_out is None or self._loop.step % self._every or self._loop.is_ending:
+        """Ask what is held out, if it is time, and end where teaching has stopped to help."""
+        begins = self._loop.step % self._every or self._loop.step == self._loop.steps
+        if self._watching is None or begins or self._loop.is_ending:
             return
-        self._seen.append(self._unseen_loss(self._held_out))
-        if _has_stalled(self._seen):
+        self._seen.append(self._watching.loss(self._asked(self._student)))
+        if has_stalled(self._seen):
             self._loop.end_after(self._loop.step // _LAST_PART)
 
-    def _unseen_loss(self, lessons: Lessons) -> float:
-        """What the answers to all of ``lessons`` differ by."""
-        losses = []
-        for pick in lessons.whole(self.batch):
-            with torch.no_grad():
-                inputs = self._inputs(lessons.read(pick))
-                given, wanted = self._student(*inputs), self._teacher(*inputs)
-                pairs = zip(given[: self._answers], wanted[: self._answers], strict=True)
-                each = [answer_loss(a, b) for a, b in pairs if a.dtype.is_floating_point]
-            losses.append(float(sum(each)) * len(pick[1]))
-        return sum(losses) / len(lessons)
+    def _asked(self, module: GraphModule) -> Answer:
+        """The answers of ``module`` to calls, without what lies between its layers."""
+        return lambda feed: module(*self._inputs(feed))[: self._answers]
 
     def _inputs(self, feed: Arrays) -> list[torch.Tensor]:
         return [_images_last(torch.from_numpy(np.array(feed[name]))) for name in self._feed_names]
@@ -215,16 +208,20 @@ class Distilling:
         return loss
 
     def _labelled_answer(self) -> int | None:
-        """The answer that holds scores of the labels' classes, if the teacher has most right."""
-        picks = list(islice(self._lessons.order(self._config.batch, seed=0), _ASKED))
-        known = [labels for pick in picks if (labels := self._lessons.labels(pick)) is not None]
-        if not known or not self._joined:
+        """The answer that holds scores of the labels' classes, if the teacher knows them."""
+        every = self._lessons.classes
+        if every is None or not self._joined or every.min() < 0:
             return None
-        classes = torch.from_numpy(np.concatenate(known))
+        picks = list(self._lessons.whole(self._config.batch, _ASKED))
+        classes = torch.from_numpy(np.concatenate([self._lessons.labels(pick) for pick in picks]))
         with torch.no_grad():
             asked = [self._teacher(*self._inputs(self._lessons.read(pick))) for pick in picks]
         for place in range(self._answers):
-            if _are_classes(classes, [answers[place] for answers in asked]):
+            parts = [answers[place] for answers in asked]
+            if any(each.ndim != 2 or not each.dtype.is_floating_point for each in parts):
+                continue
+            scores = torch.cat(parts)
+            if int(every.max()) < scores.shape[1] and _knows(scores, classes):
                 return place
         return None
 
@@ -235,12 +232,6 @@ class Distilling:
             mine, theirs = self._student(*first), self._teacher(*first)
         pairs = zip(mine[self._answers :], theirs[self._answers :], strict=True)
         return torch.nn.ModuleList([_head(one.shape, other.shape) for one, other in pairs])
-
-
-def _has_stalled(losses: Sequence[float]) -> bool:
-    """Whether the last looks found nothing better than those before them."""
-    before, last = losses[:-_PATIENCE], losses[-_PATIENCE:]
-    return bool(before) and min(last) > min(before) * _NO_BETTER
 
 
 def difference(given: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
@@ -265,17 +256,13 @@ def answer_loss(given: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
     return loss + divergence * TEMPERATURE**2
 
 
-def _are_classes(labels: torch.Tensor, answers: Sequence[torch.Tensor]) -> bool:
-    """Whether scores have the classes of ``labels``, and most samples the highest at theirs."""
-    if any(each.ndim != 2 or not each.dtype.is_floating_point for each in answers):
+def _knows(scores: torch.Tensor, classes: torch.Tensor) -> bool:
+    """Whether the highest score is mostly that of the class, and more often than by chance."""
+    if len(scores) != len(classes):
         return False
-    scores = torch.cat(list(answers))
-    if len(scores) != len(labels) or int(labels.min()) < 0:
-        return False
-    if int(labels.max()) >= scores.shape[1]:
-        return False
-    right = torch.eq(scores.argmax(1), labels)
-    return float(right.float().mean()) >= _ANSWERED
+    commonest = float(classes.bincount().max()) / len(classes)
+    right = float(torch.eq(scores.argmax(1), classes).float().mean())
+    return right >= max(_KNOWN, 1 - _MISSED * (1 - commonest))
 
 
 def _logarithms(scores: torch.Tensor, probable: bool | None = None) -> torch.Tensor:
@@ -303,8 +290,13 @@ def _tables(model: ir.Model) -> set[str]:
     return {
         name
         for name, value in model.graph.initializers.items()
-        if value.uses() and all(n.op_type == "Gather" and i == 0 for n, i in value.uses())
+        if value.uses() and all(_looks_up_rows(node, place) for node, place in value.uses())
     }
+
+
+def _looks_up_rows(node: ir.Node, place: int) -> bool:
+    rows = node.op_type == "Gather" and node.domain in ("", "ai.onnx")
+    return rows and place == 0 and node.attributes.get_int("axis", 0) == 0
 
 
 def _images_last(x: torch.Tensor) -> torch.Tensor:

@@ -7,7 +7,6 @@ batch however many samples there are.
 
 import json
 from collections.abc import Iterable, Iterator
-from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +57,10 @@ class Lessons:
         folder.mkdir(parents=True)
         numbers: dict[str, int] = {}
         groups: list[dict[str, object]] = []
-        for feed, label in zip(calls, repeat(None) if labels is None else labels, strict=False):
+        given = (
+            ((feed, None) for feed in calls) if labels is None else zip(calls, labels, strict=True)
+        )
+        for feed, label in given:
             inputs = [(name, array.dtype.str, list(array.shape)) for name, array in feed.items()]
             if any(array.dtype.kind in "OSUT" for array in feed.values()):
                 raise DataError("a network that reads texts itself cannot be taught here")
@@ -99,16 +101,23 @@ class Lessons:
         number, rows = pick
         return {name: _joined(array, rows) for name, array in self._groups[number].items()}
 
-    def whole(self, size: int) -> Iterator[Pick]:
-        """Every call once, in order, ``size`` of one shape at a time."""
+    def whole(self, size: int, most: int) -> Iterator[Pick]:
+        """The first ``most`` calls, each once, ``size`` of one shape at a time."""
         for number, count in enumerate(self._counts):
-            for start in range(0, int(count), size):
-                yield number, np.arange(start, min(start + size, int(count)))
+            end = min(int(count), most)
+            most -= end
+            for start in range(0, end, size):
+                yield number, np.arange(start, min(start + size, end))
 
     def labels(self, pick: Pick) -> Array | None:
         """The classes of the calls of one batch; nothing where they are not known."""
         number, rows = pick
         return np.array(self._labels[number][rows]) if self._labels else None
+
+    @property
+    def classes(self) -> Array | None:
+        """The class of every call, in no order that matters; nothing where they are not known."""
+        return np.concatenate(self._labels) if self._labels else None
 
     def example(self, calls: int) -> Arrays:
         """The first ``calls`` calls of the shape that most have, joined along the first axis."""

@@ -53,7 +53,8 @@ class _Removal:
 
     def _smaller(self, value: ir.Value) -> ir.Shape:
         """The shape that is left: what is computed from computed sizes is not inferred again."""
-        sizes = list(value.shape or ())
+        assert value.shape is not None, "an axis of a known size is kept in part"
+        sizes = list(value.shape)
         for axis in range(len(sizes)):
             kept = self._kept.get((value, axis))
             sizes[axis] = sizes[axis] if kept is None else int(kept.sum())

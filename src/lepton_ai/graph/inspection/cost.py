@@ -171,7 +171,8 @@ def _left_open(before: ir.Shape, after: ir.Shape) -> tuple[int, int] | None:
     left, right = (
         math.prod(size for size in each if isinstance(size, int)) for each in (before, after)
     )
-    place = [None if isinstance(size, int) else size.value for size in after].index(open_ones[0])
+    places = [i for i, size in enumerate(after) if not isinstance(size, int)]
+    place = next(i for i in places if after[i].value == open_ones[0])  # type: ignore[union-attr]
     return (place, left // right) if right and left % right == 0 and left else None
 
 
