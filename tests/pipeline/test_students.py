@@ -86,8 +86,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def a_machine_that_is_always_as_fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many steps whatever else the machine does."""
+    """As many steps, of as many samples, whatever else the machine does."""
     monkeypatch.setattr(classroom, "_length", lambda affordable: STEPS)
+    monkeypatch.setattr(classroom, "_batch", lambda seconds, each: classroom.BATCHES[0])
 
 
 def job_of(folder: Path, scratch: Path, tell: Callable[[Event], None]) -> Job:
