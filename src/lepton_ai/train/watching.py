@@ -13,8 +13,8 @@ from lepton_ai.train.lessons import Lessons
 
 #: How often in a schedule they are asked.
 LOOKS = 20
-#: How many times in a row the answers may get no better.
-_PATIENCE, _NO_BETTER = 5, 0.99
+#: How many times in a row the answers may get no better: while the rate is high, they often do not.
+_PATIENCE, _NO_BETTER = 8, 0.99
 #: Of as many samples as are taught in a schedule, the share that is held out at most, and the
 #: fewest that tell anything.
 _SHARE, _FEWEST = 1 / 64, 8
