@@ -188,7 +188,13 @@ def test_a_metric_that_raises(folder, refused):
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("--max-drop", "-1"), ("--minutes", "0"), ("--confidence", "1"), ("--max-size-mb", "nan")],
+    [
+        ("--max-drop", "-1"),
+        ("--minutes", "0"),
+        ("--confidence", "1"),
+        ("--max-size-mb", "nan"),
+        ("--max-transfer-mb", "-2"),
+    ],
 )
 def test_a_budget_without_meaning(refused, option, value):
     assert value in refused(option, value)

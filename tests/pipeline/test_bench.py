@@ -40,7 +40,7 @@ def test_more_work_is_slower_beyond_doubt(tmp_path):
         product(tmp_path / f"{times}.onnx", width=384, times=times) for times in (1, 60)
     )
     first, second = lepton_ai.bench([little, much], engines=["onnxruntime"], seconds=QUICK)
-    assert (first.ratio, first.low, first.high) == (1.0, 1.0, 1.0)
+    assert (first.ratio, first.low, first.high, first.verdict) == (1.0, 1.0, 1.0, "base")
     assert second.verdict == "slower"
     assert second.low < second.ratio < second.high
     assert second.bytes_on_disk > 384 * 384 * 4
@@ -71,7 +71,7 @@ def test_what_does_not_run_says_why_and_the_others_are_timed(tmp_path):
     first, second = lepton_ai.bench([path], engines=["xla", "onnxruntime"], seconds=QUICK)
     assert first.verdict == "does not run"
     assert "NonZero" in first.why
-    assert second.ratio == 1.0
+    assert second.verdict == "base"
 
 
 @pytest.mark.parametrize(
@@ -104,6 +104,14 @@ def test_a_bundle_beside_its_original_on_real_samples(digits, digits_bundle, lep
     found = json.loads(done.stdout)
     assert found[-1]["name"].startswith("digits.lepton · ")
     assert all(one["latency"]["runs"] > 10 for one in found)
+
+
+def test_the_table_names_the_base(digits, lepton_command):
+    words = ["bench", "model.onnx", "--engine", "onnxruntime", "--seconds", "0.1"]
+    done = subprocess.run([str(lepton_command), *words], cwd=digits, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "base" in done.stdout
+    assert "1.00 (1.00" in done.stdout
 
 
 def test_bad_input_is_one_sentence(digits, lepton_command):

@@ -118,7 +118,8 @@ def test_a_student_is_smaller_faster_and_answers_as_its_teacher_does(folder, tmp
     errors = [np.square(answers(each, x) - wanted).sum() / wanted.var() for each in (thin, student)]
     assert errors[1] < 0.5 * errors[0]
     agreement = (answers(student, x).argmax(1) == wanted.argmax(1)).mean()
-    assert agreement > 0.93, "what is left depends on measured times: 0.948 was seen on a busy machine"
+    # What is left depends on measured times: 0.948 was seen on a busy machine.
+    assert agreement > 0.93
 
 
 def test_zeros_that_were_taught_with_make_what_is_sent_smaller(folder, tmp_path):

@@ -19,6 +19,7 @@ def test_the_default_makes_sense():
         {"minutes": float("inf")},
         {"max_latency_ms": 0},
         {"max_size_mb": -1},
+        {"max_transfer_mb": 0},
         {"max_memory_mb": 0},
     ],
 )

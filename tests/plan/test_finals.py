@@ -36,7 +36,13 @@ def test_it_is_met_when_every_bound_is_kept():
 
 
 @pytest.mark.parametrize(
-    ("bound", "value"), [("max_latency_ms", 3.9), ("max_size_mb", 7.9), ("max_memory_mb", 119.0)]
+    ("bound", "value"),
+    [
+        ("max_latency_ms", 3.9),
+        ("max_size_mb", 7.9),
+        ("max_transfer_mb", 0.1),
+        ("max_memory_mb", 119.0),
+    ],
 )
 def test_a_bound_that_is_missed_is_named_with_what_came(bound, value):
     status, why = judge(**{bound: value})

@@ -6,7 +6,14 @@ import pytest
 
 from lepton_ai.engines.engine import EnginePlan
 from lepton_ai.measure.measurement import Latency, Measurement
-from lepton_ai.plan.mixing import harmed, in_words, least_harmed, mixed, with_other_ranges
+from lepton_ai.plan.mixing import (
+    disappoints,
+    harmed,
+    in_words,
+    least_harmed,
+    mixed,
+    with_other_ranges,
+)
 from lepton_ai.plan.recipe import Recipe
 from lepton_ai.plan.trial import CANDIDATE, FAILED, REJECTED, Trial
 
@@ -127,3 +134,12 @@ def test_nodes_are_put_back_into_what_lost_least():
     assert least_harmed([BASE, other], list(measured.values())) == other
     assert least_harmed([BASE, other], [measured[BASE]]) == BASE
     assert least_harmed([BASE, other], []) == BASE
+
+
+@pytest.mark.parametrize(("ratio", "slow"), [(0.9, True), (0.4, False)])
+def test_int8_disappoints_beside_floating_point_in_its_own_engine(ratio, slow):
+    plain = trial(CANDIDATE, ratio=1.0)
+    mine = trial(CANDIDATE, ratio=ratio, compressor="int8-static-ort")
+    elsewhere = trial(CANDIDATE, ratio=0.1, engine="openvino")
+    student = trial(CANDIDATE, ratio=0.1, student=(50,))
+    assert disappoints(mine.recipe, [plain, mine, elsewhere, student]) == slow

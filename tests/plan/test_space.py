@@ -168,3 +168,12 @@ def test_other_plans_are_measured_for_the_fastest_and_the_fastest_equal_one(tmp_
     assert any(r.plan.without for r in recipes)
     graph = of_one_node(tmp_path / "relu.onnx", "Relu (x)")
     assert not any(r.plan.without for r in space.planned_anew(best, lambda _: graph))
+
+
+def test_what_is_too_large_gets_smaller_tables_but_for_what_is_stored_small_already():
+    trials = [trial(compressor="int8-static-ort"), trial(compressor="int4-weights"), trial()]
+    found = space.with_small_tables(trials)
+    assert [(r.compressor, r.small_tables) for r in found] == [
+        ("int8-static-ort", True),
+        (None, True),
+    ]

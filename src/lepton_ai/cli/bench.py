@@ -31,7 +31,7 @@ def bench(
     seconds: Annotated[float, typer.Option(help="On the clock, for each.")] = 3.0,
     as_json: AsJson = False,
 ) -> None:
-    """Time models in turns, each in a process of its own; ratios are to the first that runs.
+    """Time models in turns, each in a process of its own, beside the first that runs, the base.
 
     Exits with 2 when the input cannot be used.
     """
@@ -60,7 +60,7 @@ def _table(timed: "tuple[Timed, ...]") -> "Table":
 
     table = Table()
     table.add_column("what", overflow="fold")
-    for heading in ("p50 ms", "p99 ms", "× first", "load s", "memory MB", "MB"):
+    for heading in ("p50 ms", "p99 ms", "× base", "load s", "memory MB", "MB"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("", overflow="fold")
     for one in timed:
@@ -78,6 +78,6 @@ def _table(timed: "tuple[Timed, ...]") -> "Table":
             f"{one.load_seconds:.2f}",
             memory,
             size,
-            one.verdict if one is not timed[0] else "",
+            one.verdict,
         )
     return table

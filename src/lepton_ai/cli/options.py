@@ -23,7 +23,18 @@ Metric = Annotated[
 Text = Annotated[str | None, typer.Option(help="The column that holds the text.")]
 Label = Annotated[str | None, typer.Option(help="The column that holds the label.")]
 MaxDrop = Annotated[float, typer.Option(help="The loss of the metric allowed.")]
-Bound = Annotated[float | None, typer.Option(show_default="no bound")]
+MaxLatency = Annotated[
+    float | None, typer.Option(help="The median of a call.", show_default="no bound")
+]
+MaxSize = Annotated[
+    float | None, typer.Option(help="On disk, in units of 10^6 bytes.", show_default="no bound")
+]
+MaxTransfer = Annotated[
+    float | None, typer.Option(help="The same, after DEFLATE.", show_default="no bound")
+]
+MaxMemory = Annotated[
+    float | None, typer.Option(help="The peak of a process.", show_default="no bound")
+]
 Engines = Annotated[
     list[str] | None,
     typer.Option(

@@ -25,8 +25,11 @@ def made_sparse(model: ir.Model, pattern: str) -> tuple[str, ...]:
     """Put zeros into the weights of ``model``; the names of those that have them now.
 
     Raises:
-        ModelError: there are no weights of matrix products or convolutions that are large enough.
+        ModelError: there is no such pattern, or no weight of a matrix product or a convolution is
+            large enough.
     """
+    if pattern not in PATTERNS:
+        raise ModelError(f"zeros come in the patterns {', '.join(PATTERNS)}; {pattern!r} is none")
     done = []
     for weight, axis in _weights(model):
         values = weight.const_value.numpy()  # type: ignore[union-attr]

@@ -29,7 +29,9 @@ class Child:
     ``environment`` adds to the environment that it has of its parent.
     """
 
-    def __init__(self, log: Path, *, title: str, environment: Mapping[str, str] = {}) -> None:
+    def __init__(
+        self, log: Path, *, title: str, environment: Mapping[str, str] | None = None
+    ) -> None:
         self.title = title
         self._log = log
         ours, theirs = Pipe()
@@ -43,7 +45,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=sink,
-                env={**_environment(), **environment},
+                env={**_environment(), **(environment or {})},
             )
         theirs.close()
         self._connection: Connection[Any, Any] = ours

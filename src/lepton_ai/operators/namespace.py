@@ -96,8 +96,8 @@ class Namespace(ABC):
     ) -> Tensor:
         """``x`` at the nearest of ``(q - zero) * scale`` for the integers q of a range.
 
-        ``scale`` and ``zero`` have no axes, or are along ``axis`` of ``x``. Where gradients flow,
-        they pass as if nothing were rounded, and end where ``x`` is out of range.
+        ``scale`` and ``zero`` have no axes, or are along ``axis`` of ``x``. In PyTorch gradients
+        pass as if nothing were rounded, and end where ``x`` is out of range.
         """
         spread = [-1 if place == axis % x.ndim else 1 for place in range(x.ndim)]
         steps, offset = (

@@ -24,7 +24,6 @@ from lepton_ai.formats.read import read
 from lepton_ai.graph.feeding.feeds import generate
 from lepton_ai.graph.onnx_file import bytes_with_weights, load_graph
 from lepton_ai.measure.latency import race
-from lepton_ai.measure.machine import fingerprint
 from lepton_ai.measure.measurement import Latency
 from lepton_ai.measure.runner import ProcessRunner, Runner
 from lepton_ai.model.processing import Processing
@@ -41,10 +40,11 @@ _DEADLINE = 300.0
 
 @dataclass(frozen=True, kw_only=True)
 class Timed:
-    """One contender: what it took, and that over what the first took.
+    """One contender: what it took, and that over what the base took.
 
-    ``ratio`` lies between ``low`` and ``high`` at 95 %, which allow for the layout in memory that a
-    process happens to get. All are ``None`` where it did not run; ``why`` then says what hindered.
+    ``ratio`` is to the ``base``, the first that runs. It lies between ``low`` and ``high`` at 95 %,
+    which allow for the layout in memory that a process happens to get. All are ``None`` where it
+    did not run; ``why`` then says what hindered.
     """
 
     name: str
@@ -58,10 +58,13 @@ class Timed:
     low: float | None = None
     high: float | None = None
     why: str | None = None
+    is_base: bool = False
 
     @property
     def verdict(self) -> str:
-        """``faster`` or ``slower`` than the first, where the bounds leave no doubt."""
+        """``faster`` or ``slower`` than the base, where the bounds leave no doubt."""
+        if self.is_base:
+            return "base"
         if self.low is None or self.high is None:
             return "does not run"
         if self.high < 1:
@@ -101,7 +104,7 @@ def bench(
 
     Raises:
         UserError: a model or the data cannot be used, models take other inputs than the first, or
-            the first does not run.
+            none runs.
     """
     if not models:
         raise ModelError("a model to time was wanted, and none came")
@@ -155,6 +158,7 @@ def _contenders(
     if (path / MANIFEST).exists():
         manifest = verify_files(path)
         plan = manifest.plan if threads is None else replace(manifest.plan, threads=threads)
+        plan = plan.within(usable_cores())
         yield _Contender(
             name=path.name,
             path=path / ARTIFACT,
@@ -171,7 +175,7 @@ def _contenders(
             name=path.name,
             path=known.path,
             engine=engine,
-            plan=EnginePlan(threads=threads or fingerprint().cores),
+            plan=EnginePlan(threads=threads or usable_cores()),
             signature=known.signature,
             processing=known.processing,
         )
@@ -226,7 +230,7 @@ def _timed(
         )
     mine, base = times[one.name], times[first]
     low, high = mine.low_ms / base.high_ms, mine.high_ms / base.low_ms
-    itself = one.name == first
+    base_itself = one.name == first
     return Timed(
         name=one.name,
         engine=one.engine,
@@ -236,6 +240,7 @@ def _timed(
         load_seconds=runners[one.name].load_seconds,
         peak_memory_mb=runners[one.name].peak_memory_mb(),
         ratio=mine.p50_ms / base.p50_ms,
-        low=1.0 if itself else low * (1 - _SAME),
-        high=1.0 if itself else high * (1 + _SAME),
+        low=1.0 if base_itself else low * (1 - _SAME),
+        high=1.0 if base_itself else high * (1 + _SAME),
+        is_base=base_itself,
     )

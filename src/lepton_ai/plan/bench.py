@@ -93,8 +93,9 @@ class Bench:
         latency = times["candidate"]
         ratio = latency.p50_ms / times["original"].p50_ms
         measurement = self._measurement(recipe, runner, latency)
-        wanted = recipe.tells_what_was_learnt and recipe.plan.precision == "fp32"
-        if best is not None and not wanted and self._is_hopeless(ratio, best):
+        # How well a student answers tells whether it is worth anything more, slow or not.
+        scored_anyway = recipe.tells_what_was_learnt and recipe.plan.precision == "fp32"
+        if best is not None and not scored_anyway and self._is_hopeless(ratio, best):
             return Trial(
                 recipe=recipe,
                 verdict=REJECTED,

@@ -25,7 +25,7 @@ BATCHES, _ENOUGH_STEPS = (32, 16, 8, 4), 400
 #: Steps that are timed, and the share of all that each learning rate is tried on.
 _TIMED_STEPS = 3
 _TRIED_SHARE, LEAST_TRIED = 0.02, 12
-#: The length of a schedule goes by such factors: the same machine finds the same length again.
+#: The length of a schedule goes by such factors, so that a machine mostly finds the same again.
 _STEPS_APART = math.sqrt(2)
 #: Between two checkpoints, and between two lines of progress.
 _CHUNK_SECONDS = 15.0
@@ -39,7 +39,7 @@ _HELD_OUT = 128
 _BF16 = "bf16"
 #: Threads that wait for one another by spinning take ten times as long where others work as well.
 #: oneDNN compiles each kernel for each shape, and texts have many: more than it keeps by itself.
-_TEACHING = {"OMP_WAIT_POLICY": "passive", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "16384"}
+_ENVIRONMENT = {"OMP_WAIT_POLICY": "passive", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "16384"}
 
 
 class Classroom:
@@ -79,7 +79,7 @@ class Classroom:
         check_installed()
         words = [str(each) for each in (self._job.model.path, student, self._lessons())]
         log = self._job.journal.folder / "log.txt"
-        with Child(log, title=_STAGE, environment=_TEACHING) as child:
+        with Child(log, title=_STAGE, environment=_ENVIRONMENT) as child:
             base = {"keep_zeros": keep_zeros}
             config = self._schedule(child, key, words, base, seconds, rates, least_steps)
             checkpoint = str(self._folder.parent / f"{key}.checkpoint")

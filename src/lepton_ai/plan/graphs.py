@@ -220,7 +220,7 @@ class Graphs:
             given = self._how_thin(last, like) if isinstance(last, int) else [last]
             less = self._make(
                 f"thin-{key}",
-                f"{_TEACHING}:{'zero' if sparse else 'thin'}",
+                f"{_TEACHING}:{'sparsify' if sparse else 'thin'}",
                 key,
                 self.path(base),
                 *given,

@@ -35,7 +35,7 @@ class Teaching:
     indices: Array
 
     def classes(self) -> list[int] | None:
-        """The class of each sample that a call of its own has; nothing where that is not known."""
+        """The class of each sample, where it is known and each has a call of its own."""
         labels = self.samples.labels
         if labels is None or self.samples.per_call != 1:
             return None

@@ -22,7 +22,7 @@ _WORTH_IT = 0.75
 #: Nodes that are named where a graph is said to suffer.
 _MOST_NAMED = 3
 
-#: What came of a recipe: it keeps the budget, or harms the model, or there is no use going on.
+#: What came of a recipe: it answers well, or harms the model, or there is no use going on.
 Outcome = Callable[[Recipe], bool | None]
 
 

@@ -5,8 +5,9 @@ lower precision; compressors; their fastest results with those nodes back in flo
 are slower in int8; those that were fast but harmed the model, from a graph prepared for int8,
 with other ranges, and then with the nodes that suffer back in floating point; what only one
 engine wants, on top of what is fastest in it; students, thinner networks that the original
-teaches; the fastest few under other plans of their engine. After each trial the best so far is
-known, so the search can stop whenever its minutes run out.
+teaches; where bytes are bound, smaller tables, and students with zeros in their weights; the
+fastest few under other plans of their engine. After each trial the best so far is known, so the
+search can stop whenever its minutes run out.
 """
 
 import math
@@ -28,8 +29,9 @@ from lepton_ai.plan.trial import CANDIDATE, FAILED, REJECTED, Trial
 #: what is left is for the last race and the certificate; what trying a student's forms takes.
 _UNTIL_TRIALS_END = 0.5
 _UNTIL_PLANS_END, _LATEST_END, _FORMS_SHARE = 0.72, 0.92, 0.07
-#: Seconds for the last race, and by how much the certificate may take longer than reckoned.
-_RACE_SECONDS, _SLACK = 45.0, 1.5
+#: Seconds to load up to six networks and race them, and by how much the certificate may take longer
+#: than reckoned.
+_LAST_RACE_SECONDS, _SLACK = 45.0, 1.5
 _MENDING = "mending int8"
 #: What mended int8 may be slower than what it mends without more being tried.
 _AS_FAST = 1.1
@@ -186,7 +188,7 @@ class Search:
         seconds = students.seconds_for(student, left)
         recipe = students.plain(student, like)
         if seconds is None:
-            why = "not tried: too few minutes are left to teach a thinner network"
+            why = "not tried: too few minutes are left to teach"
             self.trials.append(Trial(recipe=recipe, verdict=REJECTED, why=why))
             return False
         try:
@@ -210,7 +212,7 @@ class Search:
         fastest = self.oracle.milliseconds * (1.0 if best is None else min(1.0, best.slowness))
         calls = len(self.job.split.certify) / self.job.samples.per_call
         seconds = calls * (self.oracle.milliseconds + 2 * fastest) / 1000
-        share = (_RACE_SECONDS + _SLACK * seconds) / (self.job.budget.minutes * 60)
+        share = (_LAST_RACE_SECONDS + _SLACK * seconds) / (self.job.budget.minutes * 60)
         return min(_LATEST_END, max(_UNTIL_PLANS_END, 1 - share))
 
     def _of(self, student: Student) -> list[Trial]:

@@ -30,7 +30,7 @@ Student = tuple[int | str, ...]
 
 
 def following(tried: Sequence[tuple[Student, bool]]) -> Student | None:
-    """The student to make after those ``tried``, which kept the budget or did not."""
+    """The student to make after those ``tried``, which answered well or did not."""
     if not tried:
         return (_FIRST,)
     last, kept = tried[-1]

@@ -40,8 +40,8 @@ def thin(
     return {"name": name, **asdict(done)}
 
 
-def zero(name: str, source: str, target: str, pattern: str) -> dict[str, Any]:
-    """Put zeros into the smaller weights of ``source``."""
+def sparsify(name: str, source: str, target: str, pattern: str) -> dict[str, Any]:
+    """Put zeros in place of the smaller elements of the weights of ``source``."""
     model = ready(load_graph(Path(source)))
     weights = made_sparse(model, pattern)
     save_graph(model, Path(target))

@@ -53,6 +53,10 @@ def test_what_breaks_the_budget_has_no_chance(advice):
     assert facts.graph is not None
     small = replace(facts.budget, max_size_mb=facts.graph.bytes * 0.4 / 1e6)
     assert "MB are more than" in within(equal, replace(facts, budget=small)).reasons[0]
+    sent = replace(facts.graph, transfer_bytes=8_000_000)
+    bound = replace(facts.budget, max_transfer_mb=3.9)
+    found = within(equal, replace(facts, budget=bound, graph=sent)).reasons[0]
+    assert found == "4.0 MB to transfer are more than 3.9"
 
 
 def test_a_bound_on_the_size_brings_storages_to_the_front(advice):

@@ -103,8 +103,8 @@ class Allocation:
     def choose(self, milliseconds: float) -> Choice:
         """What to take out until the nodes together take ``milliseconds``, or nothing is left.
 
-        Of all the time that can be saved, no more than :data:`MOST_SAVED` is: the rest is what
-        nothing would be left of the network for.
+        Of all the time that can be saved, no more than :data:`MOST_SAVED` is: the rest is little,
+        and would cost what the network is made of.
         """
         if self._least is None:
             self._least = self._taken_out(-1.0).milliseconds

@@ -1,6 +1,6 @@
 """Facts in, methods ranked out: what is likely fastest within the budget comes first."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -73,16 +73,26 @@ def within(estimate: Estimate, facts: Facts) -> Estimate:
         )
     if estimate.minutes > budget.minutes:
         why.append(f"the budget has {budget.minutes:g} minutes")
-    size = facts.graph.bytes * estimate.bytes_ratio / 1e6 if facts.graph else 0.0
-    if budget.max_size_mb is not None and size > budget.max_size_mb:
-        why.append(f"{size:.1f} MB are more than {budget.max_size_mb:g}")
+    for most, size, words in _sizes(facts):
+        left = size * estimate.bytes_ratio / 1e6
+        if left > most:
+            why.append(f"{left:.1f} MB {words}are more than {most:g}")
     if not why:
         return estimate
     return replace(estimate, chance=0.0, reasons=(*why, *estimate.reasons))
 
 
+def _sizes(facts: Facts) -> Iterator[tuple[float, int, str]]:
+    """The bounds on bytes, in megabytes, and the original's bytes of each kind, in words."""
+    graph, budget = facts.graph, facts.budget
+    if graph is not None and budget.max_size_mb is not None:
+        yield budget.max_size_mb, graph.bytes, ""
+    if graph is not None and budget.max_transfer_mb is not None:
+        yield budget.max_transfer_mb, graph.transfer_bytes or graph.bytes, "to transfer "
+
+
 def _place(estimate: Estimate, facts: Facts) -> tuple[bool, bool, float, float, float]:
-    """By expected time, then by minutes; what breaks a bound on the size comes later."""
+    """By expected time, then by minutes; what breaks a bound on the bytes comes later."""
     breaks = facts.budget.bounds_bytes and estimate.chance == 0
     expected = round(estimate.expected, 3)
     size = estimate.chance * estimate.bytes_ratio + (1 - estimate.chance)

@@ -38,6 +38,7 @@ class GraphFacts:
 
     ``table_bytes`` are of weights that are looked up, ``product_bytes`` of those that are
     multiplied by; both are parts of ``float_bytes``. ``intensity`` is that of a whole call.
+    ``transfer_bytes``, those after DEFLATE, are counted where they are bound.
     """
 
     nodes: int
@@ -48,6 +49,7 @@ class GraphFacts:
     product_bytes: int
     intensity: float | None
     findings: int
+    transfer_bytes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

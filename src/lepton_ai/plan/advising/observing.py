@@ -20,6 +20,7 @@ from lepton_ai.engines.engine import engines
 from lepton_ai.errors import LeptonError
 from lepton_ai.measure.child import Child
 from lepton_ai.measure.profile import profile
+from lepton_ai.measure.size import bytes_to_transfer
 from lepton_ai.model.signature import Array
 from lepton_ai.plan import space
 from lepton_ai.plan.advising.facts import (
@@ -150,7 +151,9 @@ class _Watch(_Held):
         with self._noting("the graph"), Child(self._log, title="the look at the graph") as child:
             words = str(self._job.model.path), str(folder / "looked.onnx")
             found = child.call(_LOOKING, *words, timeout=_TIMEOUT)
-            self.graph = GraphFacts(**found["whole"])
+            bound = self._job.budget.max_transfer_mb is not None
+            transfer = bytes_to_transfer(self._job.model.path) if bound else None
+            self.graph = GraphFacts(**found["whole"], transfer_bytes=transfer)
             nodes: list[dict[str, Any]] = found["nodes"]
             return nodes
         return []
