@@ -138,8 +138,8 @@ def test_nodes_are_put_back_into_what_lost_least():
 
 @pytest.mark.parametrize(("ratio", "slow"), [(0.9, True), (0.4, False)])
 def test_int8_disappoints_beside_floating_point_in_its_own_engine(ratio, slow):
-    plain = trial(CANDIDATE, ratio=1.0)
+    plain = trial(CANDIDATE, ratio=1.0, compressor=None)
     mine = trial(CANDIDATE, ratio=ratio, compressor="int8-static-ort")
-    elsewhere = trial(CANDIDATE, ratio=0.1, engine="openvino")
-    student = trial(CANDIDATE, ratio=0.1, student=(50,))
+    elsewhere = trial(CANDIDATE, ratio=0.1, engine="onnxruntime", compressor=None)
+    student = trial(CANDIDATE, ratio=0.1, student=(50,), compressor=None)
     assert disappoints(mine.recipe, [plain, mine, elsewhere, student]) == slow
