@@ -152,13 +152,11 @@ class Classroom:
             found = child.call(f"{_PROCESS}:step_seconds", *words, config, timeout=_TIMEOUT)
             return float(found), config
 
-        least, config = min(
-            (step_seconds(batch=BATCHES[-1], products=each) for each in products_on(machine)),
-            key=lambda pair: pair[0],
-        )
-        each, config = step_seconds(
-            batch=_batch(seconds, least / BATCHES[-1]), products=config["products"]
-        )
+        few, _ = step_seconds(batch=BATCHES[-1], products=None)
+        batch = _batch(seconds, few / BATCHES[-1])
+        dtypes = products_on(machine)
+        timed = [step_seconds(batch=batch, products=dtype) for dtype in dtypes]
+        each, config = min(timed, key=lambda pair: pair[0])
         steps = _length((seconds - (time.monotonic() - begin)) / each)
         if steps < least_steps:
             raise ModelError(
