@@ -49,7 +49,9 @@ class Registry(Generic[T]):
         target = self._targets.get(name)
         if target is None:
             known = ", ".join(self._targets) or "none"
-            raise UnknownNameError(f"no {self.kind} is called {name!r}; known are: {known}")
+            raise UnknownNameError(
+                f"none of the {self.kind} is called {name!r}; known are: {known}"
+            )
         module, _, attribute = target.partition(":")
         try:
             return cast(T, getattr(import_module(module), attribute))

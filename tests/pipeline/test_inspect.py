@@ -85,7 +85,7 @@ def test_a_profile_that_fails_is_a_note(pool, digits):
 
 
 def test_an_engine_that_is_not_known_is_a_users_mistake(digits):
-    with pytest.raises(UnknownNameError, match="no engines is called 'warp'"):
+    with pytest.raises(UnknownNameError, match="none of the engines is called 'warp'"):
         inspect(digits / "model.onnx", engines=["warp"])
 
 

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from lepton_ai.pipeline.bench import Timed
 
+#: Columns of a terminal that all of the table takes.
+_WIDE = 110
+
 
 def bench(
     models: Annotated[
@@ -51,33 +54,31 @@ def bench(
         return
     from rich.console import Console
 
-    Console().print(_table(timed))
+    console = Console()
+    console.print(_table(timed, wide=console.width >= _WIDE))
 
 
-def _table(timed: "tuple[Timed, ...]") -> "Table":
+def _table(timed: "tuple[Timed, ...]", *, wide: bool) -> "Table":
+    """What each took; on a narrow terminal without what can be spared."""
     from rich.table import Table
     from rich.text import Text as Words
 
     table = Table()
-    table.add_column("what", overflow="fold")
-    for heading in ("p50 ms", "p99 ms", "× base", "load s", "memory MB", "MB"):
+    table.add_column("what", overflow="fold", min_width=20)
+    for heading in ("p50 ms", "× base"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("", overflow="fold")
+    table.add_column("verdict", overflow="fold", min_width=12)
+    for heading in ("p99 ms", "load s", "memory MB", "MB") if wide else ():
+        table.add_column(heading, justify="right", no_wrap=True)
     for one in timed:
-        size = f"{one.bytes_on_disk / 1e6:.1f}"
-        name = Words(printable(one.name))
+        name, size = Words(printable(one.name)), f"{one.bytes_on_disk / 1e6:.1f}"
         if one.latency is None or one.ratio is None:
-            table.add_row(name, *[""] * 5, size, Words(printable(one.why or "")))
+            more = ["", "", "", size] if wide else []
+            table.add_row(name, "", "", Words(printable(f"{one.verdict}: {one.why}")), *more)
             continue
         memory = "" if one.peak_memory_mb is None else f"{one.peak_memory_mb:.0f}"
-        table.add_row(
-            name,
-            f"{one.latency.p50_ms:.3f}",
-            f"{one.latency.p99_ms:.3f}",
-            f"{one.ratio:.2f} ({one.low:.2f}–{one.high:.2f})",
-            f"{one.load_seconds:.2f}",
-            memory,
-            size,
-            one.verdict,
-        )
+        more = [f"{one.latency.p99_ms:.3f}", f"{one.load_seconds:.2f}", memory, size]
+        ratio = f"{one.ratio:.2f} ({one.low:.2f}–{one.high:.2f})"
+        cells = [f"{one.latency.p50_ms:.3f}", ratio, one.verdict]
+        table.add_row(name, *cells, *(more if wide else []))
     return table

@@ -37,7 +37,7 @@ def store_tables(name: str, source: Path, target: Path) -> None:
     if not made:
         raise ModelError(
             f"{name} found nothing to store in fewer bytes in {source.name}: it has no table of "
-            f"{LEAST_ELEMENTS} elements or more that rows are looked up in"
+            f"{LEAST_ELEMENTS} elements or more whose rows are looked up in floating point"
         )
     nodes += [node for node in model.graph.node if not made.intersection(node.output)]
     read = {name for node in nodes for name in node.input}

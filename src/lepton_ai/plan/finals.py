@@ -28,7 +28,7 @@ from lepton_ai.plan.job import Event, Job
 from lepton_ai.plan.oracle import first_not_finite
 from lepton_ai.plan.outcome import MET, MISSED, Outcome, Standing
 from lepton_ai.plan.recipe import Recipe
-from lepton_ai.plan.search import Search, in_order, keeps_budget
+from lepton_ai.plan.search import Search, answers_well, in_order, keeps_budget
 from lepton_ai.plan.trial import CANDIDATE, FRONT, REJECTED, SHIPPED, Trial
 
 _RACE_SECONDS = 1.5
@@ -84,6 +84,8 @@ class _Finals:
     def _load(self, equal: Trial) -> tuple[dict[str, Runner], dict[str, Trial]]:
         """Everything that runs in the last race, by name, and the trials among it."""
         likely = [trial for trial in in_order(self._search.trials, self._job) if not trial.equal]
+        if not likely and not self._keeps_size(equal):
+            likely = self._nearest()
         faster = [t for t in likely if (t.ratio or 0.0) < (equal.ratio or 0.0)]
         chosen = _unlike(faster if self._keeps_size(equal) else likely)[:_MOST_FINALISTS]
         plain = [t for t in self._search.trials if t.equal and self._is_plain(t)]
@@ -106,6 +108,12 @@ class _Finals:
             runners[trial.name] = runner
             trials[trial.name] = trial
         return runners, trials
+
+    def _nearest(self) -> list[Trial]:
+        """What answers well, where all takes too many bytes: that first which takes least."""
+        job = self._job
+        well = [t for t in self._search.trials if answers_well(t, job) and not t.equal]
+        return sorted(well, key=lambda trial: _excess(trial, job))
 
     def _is_plain(self, trial: Trial) -> bool:
         recipe = trial.recipe
@@ -137,7 +145,8 @@ class _Finals:
     ) -> tuple[_Entrant, Certificate, Measurement]:
         """The fastest that holds; in turn, each with its own share of the error allowed."""
         fastest_first = sorted(entrants.values(), key=lambda entrant: entrant.latency.p50_ms)
-        wanted = [e for e in fastest_first if self._fits(e)] or fastest_first
+        nearest_first = sorted(fastest_first, key=lambda each: _excess(each.trial, self._job))
+        wanted = [e for e in fastest_first if self._fits(e)] or nearest_first
         reference: Arrays | None = None
         order = 0
         for entrant in wanted:
@@ -365,6 +374,17 @@ def verdict(measured: Measurement, certificate: Certificate, job: Job) -> tuple[
     if missed:
         return MISSED, "; ".join(missed)
     return MET, certificate.claim
+
+
+def _excess(trial: Trial, job: Job) -> float:
+    """The bytes over those allowed, the larger of both kinds; 1 where none are bound."""
+    measured, budget = trial.measurement, job.budget
+    assert measured is not None, "it ran"
+    pairs = (
+        (measured.bytes_on_disk, budget.max_size_mb),
+        (measured.bytes_to_transfer, budget.max_transfer_mb),
+    )
+    return max((came / (most * 1e6) for came, most in pairs if most is not None), default=1.0)
 
 
 def why_it_lost(trial: Trial, best: Trial, job: Job, raced: float | None = None) -> str:

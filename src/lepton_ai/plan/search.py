@@ -31,7 +31,7 @@ _UNTIL_TRIALS_END = 0.5
 _UNTIL_PLANS_END, _LATEST_END, _FORMS_SHARE = 0.72, 0.92, 0.07
 #: Seconds to load up to six networks and race them, and by how much the certificate may take longer
 #: than reckoned.
-_LAST_RACE_SECONDS, _SLACK = 45.0, 1.5
+_LAST_RACE_SECONDS, _SLACK = 20.0, 1.5
 _MENDING = "mending int8"
 #: What mended int8 may be slower than what it mends without more being tried.
 _AS_FAST = 1.1
@@ -188,7 +188,8 @@ class Search:
         seconds = students.seconds_for(student, left)
         recipe = students.plain(student, like)
         if seconds is None:
-            why = "not tried: too few minutes are left to teach"
+            more = (students.LEAST_SECONDS - left) / 60 / until
+            why = f"not tried: too few minutes are left to teach; {more:.1f} more would do"
             self.trials.append(Trial(recipe=recipe, verdict=REJECTED, why=why))
             return False
         try:

@@ -19,7 +19,7 @@ _FIRST, _FURTHER = 50, 65
 _MILDER = {_FIRST: 75, _FURTHER: 85}
 #: The shares of the time left for teaching that the first student gets, and that each of those made
 #: of it gets, which have more to learn; the fewest seconds.
-_FIRST_SHARE, _NEXT_SHARE, _LEAST_SECONDS = 0.3, 0.5, 45.0
+_FIRST_SHARE, _NEXT_SHARE, LEAST_SECONDS = 0.3, 0.5, 45.0
 
 #: A student that is taught once more, as it is.
 LONGER = "longer"
@@ -63,9 +63,9 @@ def _is_sparse(trial: Trial) -> bool:
 
 def seconds_for(student: Student, left: float) -> float | None:
     """How much of the seconds that are left for teaching ``student`` gets, if it is enough."""
-    if left < _LEAST_SECONDS:
+    if left < LEAST_SECONDS:
         return None
-    return max(_LEAST_SECONDS, left * (_FIRST_SHARE if student == (_FIRST,) else _NEXT_SHARE))
+    return max(LEAST_SECONDS, left * (_FIRST_SHARE if student == (_FIRST,) else _NEXT_SHARE))
 
 
 def plain(student: Student, like: Recipe) -> Recipe:
