@@ -162,6 +162,19 @@ def test_the_minutes_are_kept(digits):
     assert any("the minutes ran out" in trial["why"] for trial in result.tried)
 
 
+def test_of_what_is_too_large_the_smallest_that_answers_well_is_the_closest(digits):
+    original = (digits / "model.onnx").stat().st_size / 1e6
+    result = lepton_ai.optimize(
+        digits / "model.onnx",
+        digits / "val.npz",
+        engines=["onnxruntime"],
+        budget=Budget(minutes=QUICK, max_drop=0.05, max_size_mb=original / 100),
+    )
+    assert result.status == "MISSED"
+    assert result.best["measurement"]["bytes_on_disk"] < 0.6e6 * original
+    assert "the closest artifact takes" in result.why
+
+
 def test_data_that_the_model_does_not_take(digits):
     with pytest.raises(DataError, match="pixels"):
         lepton_ai.optimize(digits / "model.onnx", {"pixels": np.zeros((50, 64), "f4")})
