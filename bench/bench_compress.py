@@ -190,8 +190,8 @@ def _page(rows: list[dict[str, Any]]) -> Iterator[str]:
     yield "# Compression\n"
     for machine in dict.fromkeys(row["machine"] for row in rows):
         cases = [row["case"] for row in rows if row["machine"] == machine]
-        yield f"`python bench/bench_compress.py {' '.join(cases)}` on {machine}. Searches had the"
-    yield "minutes in the last column of the last table."
+        yield f"`python bench/bench_compress.py {' '.join(cases)}` on {machine}."
+    yield "Searches had the minutes in the last column of the last table."
     yield "What is compared in a case was timed in one race, one sample at a time on all cores.\n"
     yield "## Bars\n"
     yield "A bar is met where the figure reaches it and the budget is proven to be met.\n"

@@ -40,9 +40,10 @@ def slower_nodes(plain: Path, quantised: Path, shipped: Path, profiled: Profiled
         EngineError: the engine does not tell its times, or refuses a graph.
     """
     exact, rounded = onnx.load(plain), onnx.load(quantised)
-    form, kernels = onnx.load(shipped), profiled(shipped)
+    kernels, operators = profiled(shipped), _operators(exact)
+    beside = _beside(onnx.load(shipped), frozenset(operators))
     before = times_of(exact, exact, profiled(plain))
-    after = times_of(exact, form, kernels)
+    after = times_by_node(kernels, operators, beside)
     found = [
         (name, after[name] - before.get(name, 0.0))
         for name in Rounded(exact, rounded).names
@@ -50,7 +51,7 @@ def slower_nodes(plain: Path, quantised: Path, shipped: Path, profiled: Profiled
     ]
     return Slower(
         nodes=sorted(found, key=lambda pair: -pair[1]),
-        reasons=reasons(exact, before, after, kernels, _beside(form, _names(exact))),
+        reasons=reasons(exact, before, after, kernels, beside),
     )
 
 
@@ -61,12 +62,12 @@ def times_of(
 
     A kernel that only rounds or widens is counted to the node that reads what it makes.
     """
-    operators = {node.name: node.op_type for node in exact.graph.node}
-    return times_by_node(kernels, operators, _beside(model, _names(exact)))
+    operators = _operators(exact)
+    return times_by_node(kernels, operators, _beside(model, frozenset(operators)))
 
 
-def _names(model: onnx.ModelProto) -> frozenset[str]:
-    return frozenset(node.name for node in model.graph.node)
+def _operators(model: onnx.ModelProto) -> dict[str, str]:
+    return {node.name: node.op_type for node in model.graph.node}
 
 
 def _beside(model: onnx.ModelProto, known: frozenset[str]) -> dict[str, str]:

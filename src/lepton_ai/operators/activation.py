@@ -80,18 +80,14 @@ def sigmoid(call: Call, x: Tensor) -> Tensor:
 @in_float32
 def hard_sigmoid(call: Call, x: Tensor, *, alpha: float = 0.2, beta: float = 0.5) -> Tensor:
     """``alpha * x + beta``, between zero and one."""
-    return _between(call, x * alpha + beta, 0, 1)
+    return call.xp.clip(x * alpha + beta, 0, 1)
 
 
 @operator("HardSwish")
 @in_float32
 def hard_swish(call: Call, x: Tensor) -> Tensor:
     """``x`` times its hard sigmoid of slope one sixth (1905.02244)."""
-    return x * _between(call, x / 6 + 0.5, 0, 1)
-
-
-def _between(call: Call, x: Tensor, low: float, high: float) -> Tensor:
-    return call.xp.clip(x, low, high)
+    return x * call.xp.clip(x / 6 + 0.5, 0, 1)
 
 
 @operator("Swish")

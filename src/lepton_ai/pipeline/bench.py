@@ -29,6 +29,7 @@ from lepton_ai.measure.measurement import Latency
 from lepton_ai.measure.runner import ProcessRunner, Runner
 from lepton_ai.model.processing import Processing
 from lepton_ai.model.signature import Arrays, Signature
+from lepton_ai.pipeline.rewrite import SAME
 from lepton_ai.plan.space import asked_engines
 
 SECONDS = 3.0
@@ -36,8 +37,6 @@ SECONDS = 3.0
 _FEEDS = 32
 #: Races between new processes: the layout in memory that one happens to get costs more than noise.
 _ROUNDS = 3
-#: What is closer than this is the same.
-_SAME = 0.02
 _DEADLINE = 300.0
 
 
@@ -255,8 +254,8 @@ def _timed(one: _Contender, rounds: Sequence[_Round], base: str | None) -> Timed
     middle = sorted(range(len(ratios)), key=ratios.__getitem__)[len(ratios) // 2]
     latency, _, in_it = pairs[middle]
     is_base = one.name == base
-    low = min(mine.low_ms / other.high_ms for mine, other, _ in pairs) * (1 - _SAME)
-    high = max(mine.high_ms / other.low_ms for mine, other, _ in pairs) * (1 + _SAME)
+    low = min(mine.low_ms / other.high_ms for mine, other, _ in pairs) * (1 - SAME)
+    high = max(mine.high_ms / other.low_ms for mine, other, _ in pairs) * (1 + SAME)
     return replace(
         known,
         latency=latency,
